@@ -1,0 +1,20 @@
+"""The one error type that users see."""
+
+from __future__ import annotations
+
+
+class TinyaotError(Exception):
+    """A problem the user can act on: one line that says what and where, and things to try.
+
+    Args:
+        message: what is wrong and where, in one line without a trailing full stop.
+        hints: things to try, one short sentence each.
+
+    The command line prints the message and the hints and exits with status 2; every other
+    exception is a bug in tinyaot.
+    """
+
+    def __init__(self, message: str, *hints: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hints = hints
