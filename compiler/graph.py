@@ -1,0 +1,107 @@
+"""The canonical quantized form: a graph of integer operators with their constants.
+
+Frontends and legalization make it, graph passes rewrite it (each a function from graph to
+graph), schedules turn its nodes into TIR. Nodes are in execution order; every tensor is written
+by one node or is an input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyaot.schedules.workload import Workload
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An activation tensor.
+
+    Attributes:
+        name: unique in the graph; the model's own name where it has one.
+        shape: NHWC for images, batch first.
+        dtype: `int8` or `uint8`.
+        scale, zero_point: real = scale * (q - zero_point); scale is None where the tensor has
+            no quantization.
+        layout: permutation that takes the model's axis order to this tensor's, for inputs and
+            outputs of models that are not NHWC; None for the identity.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None = None
+    zero_point: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator.
+
+    Attributes:
+        workload: what it computes.
+        inputs, output: tensor names.
+        constants: arrays by the names that the workload's docstring gives.
+        origin: the model node it comes from, for people, such as `CONV_2D #3 "model/conv1"`.
+    """
+
+    workload: Workload
+    inputs: tuple[str, ...]
+    output: str
+    constants: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A whole model.
+
+    Attributes:
+        name: C identifier.
+        tensors: by name.
+        inputs, outputs: tensor names in the model's order.
+        nodes: in execution order.
+        notes: what the user should know about how the model was read.
+    """
+
+    name: str
+    tensors: Mapping[str, Tensor]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    notes: tuple[str, ...] = ()
+
+    def consumers(self, tensor: str) -> list[Node]:
+        """The nodes that read a tensor, in execution order."""
+        return [node for node in self.nodes if tensor in node.inputs]
+
+    def format(self) -> str:
+        """The graph as text, a node a line, for `--dump-ir` and error reports."""
+        lines = [f"graph {self.name}"]
+        lines += [f"  input  {_describe(self.tensors[name])}" for name in self.inputs]
+        for node in self.nodes:
+            operands = ", ".join([*node.inputs, *_shapes(node.constants)])
+            lines.append(f"  {_describe(self.tensors[node.output])}")
+            lines.append(f"      = {node.workload.kind}({operands})  # {node.origin}")
+            lines.append(f"      {node.workload}")
+        lines += [f"  output {_describe(self.tensors[name])}" for name in self.outputs]
+        return "\n".join(lines) + "\n"
+
+
+def _describe(tensor: Tensor) -> str:
+    shape = "x".join(map(str, tensor.shape))
+    quantization = "" if tensor.scale is None else f" {tensor.scale:.9g}*(q-{tensor.zero_point})"
+    return f"{tensor.name}: {tensor.dtype}[{shape}]{quantization}"
+
+
+def _shapes(constants: Mapping[str, NDArray[np.generic]]) -> Iterable[str]:
+    for name, array in constants.items():
+        yield f"{name}:{array.dtype}[{'x'.join(map(str, array.shape))}]"

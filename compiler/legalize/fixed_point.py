@@ -1,0 +1,178 @@
+"""Fixed-point arithmetic of quantized operators: the one place where it is written down.
+
+Parameters are computed in double or exact integer arithmetic at compile time; the numpy
+functions here define, to the bit, what `tinyaot_fixed_point.h` computes on the device.
+Sources: TensorFlow Lite's `kernels/internal/quantization_util.cc` (QuantizeMultiplier,
+PreprocessSoftmaxScaling, CalculateInputRadius), `kernels/internal/common.h`
+(MultiplyByQuantizedMultiplier) and gemmlowp's `fixedpoint/fixedpoint.h`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int64 = NDArray[np.int64]
+
+INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
+
+
+def quantize_multiplier(real: float) -> tuple[int, int]:
+    """Splits a non-negative real factor into (Q0.31 multiplier, power-of-two shift).
+
+    TFLite's `QuantizeMultiplier`: multiplier in [2^30, 2^31) or 0, real ~ multiplier * 2^(shift-31).
+
+    Raises:
+        ValueError: the factor is negative, not finite, or too large for a 32-bit shift.
+    """
+    if not math.isfinite(real) or real < 0:
+        raise ValueError(f"a requantization factor must be finite and not negative, not {real}")
+    if real == 0:
+        return 0, 0
+    fraction, shift = math.frexp(real)
+    multiplier = _round_half_away(fraction * 2**31)
+    if multiplier == 2**31:
+        multiplier //= 2
+        shift += 1
+    if shift < -31:
+        return 0, 0
+    if shift > 30:
+        raise ValueError(f"a requantization factor of {real} does not fit in 31 bits")
+    return multiplier, shift
+
+
+def quantize_multipliers(reals: NDArray[np.float64]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """`quantize_multiplier` of each element: int32 arrays of multipliers and shifts."""
+    pairs = [quantize_multiplier(float(real)) for real in reals]
+    multipliers = np.array([multiplier for multiplier, _ in pairs], np.int32)
+    return multipliers, np.array([shift for _, shift in pairs], np.int32)
+
+
+def saturating_rounding_doubling_high_mul(a: Int64, b: Int64) -> Int64:
+    """gemmlowp's SRDHM on int32 values held as int64: round(a * b / 2^31), ties away from zero
+    for positive and towards zero for negative products; saturates -2^31 * -2^31."""
+    product = a * b
+    nudge = np.where(product >= 0, 1 << 30, 1 - (1 << 30))
+    total = product + nudge
+    quotient = np.sign(total) * (np.abs(total) >> 31)
+    return np.minimum(quotient, INT32_MAX)
+
+
+def rounding_divide_by_pot(x: Int64, exponent: Int64 | int) -> Int64:
+    """gemmlowp's RoundingDivideByPOT: x / 2^exponent, ties away from zero."""
+    mask = (np.int64(1) << exponent) - 1
+    remainder = x & mask
+    threshold = (mask >> 1) + (x < 0)
+    return (x >> exponent) + (remainder > threshold)
+
+
+def requantize(acc: Int64, multiplier: Int64, shift: Int64, rounding: str) -> Int64:
+    """acc * multiplier * 2^(shift - 31) on int32 values held as int64.
+
+    "double" rounds the high product, then the right shift, as TFLite Micro's
+    `MultiplyByQuantizedMultiplier`; "single" rounds once, ties up.
+    """
+    left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
+    if rounding == "double":
+        shifted = _wrap_int32(acc << left)
+        return rounding_divide_by_pot(
+            saturating_rounding_doubling_high_mul(shifted, multiplier), right
+        )
+    if rounding == "single":
+        total = 31 - shift
+        return (acc * multiplier + (np.int64(1) << (total - 1))) >> total
+    raise ValueError(f"unknown rounding {rounding!r}")
+
+
+def softmax_exp_table(scale: float, beta: float) -> NDArray[np.int32]:
+    """exp(-d * scale * beta) for d in 0..255 in Q0.31, as TFLite's int8 softmax computes it.
+
+    Entries whose difference is below TFLite's `diff_min` are 0: they add nothing and their
+    output is the lowest value. Source: `reference/softmax.h`, `activations.cc` (SoftmaxPrepare).
+    """
+    integer_bits = 5
+    real = min(beta * scale * 2.0 ** (31 - integer_bits), 2.0**31 - 1.0)
+    multiplier, left_shift = quantize_multiplier(real)
+    radius = math.floor(((1 << integer_bits) - 1) * 2.0 ** (31 - integer_bits) / 2.0**left_shift)
+    differences = -np.arange(256, dtype=np.int64)
+    scaled = saturating_rounding_doubling_high_mul(
+        _wrap_int32(differences << left_shift), np.full(256, multiplier, np.int64)
+    )
+    table = _exp_on_negative_values(scaled, integer_bits)
+    return np.where(differences >= -radius, table, 0).astype(np.int32)
+
+
+def _exp_on_negative_values(a: Int64, integer_bits: int) -> Int64:
+    """gemmlowp's exp_on_negative_values on Q(integer_bits).(31-integer_bits), result Q0.31."""
+    fractional_bits = 31 - integer_bits
+    one_quarter = np.int64(1) << (fractional_bits - 2)
+    mod_quarter = (a & (one_quarter - 1)) - one_quarter
+    result = _exp_on_interval_between_negative_one_quarter_and_0(mod_quarter << integer_bits)
+    remainder = mod_quarter - a
+    barrel_shifter = {
+        -2: 1672461947,
+        -1: 1302514674,
+        0: 790015084,
+        1: 290630308,
+        2: 39332535,
+        3: 720401,
+        4: 242,
+    }
+    for exponent, constant in barrel_shifter.items():
+        if integer_bits > exponent:
+            bit = np.int64(1) << (fractional_bits + exponent)
+            scaled = saturating_rounding_doubling_high_mul(result, np.int64(constant))
+            result = np.where(remainder & bit, scaled, result)
+    return np.where(a == 0, INT32_MAX, result)
+
+
+def _exp_on_interval_between_negative_one_quarter_and_0(a: Int64) -> Int64:
+    """gemmlowp's polynomial for exp on [-1/4, 0) in Q0.31."""
+    constant_term, constant_1_over_3 = np.int64(1895147668), np.int64(715827883)
+    x = a + (np.int64(1) << 28)
+    x2 = saturating_rounding_doubling_high_mul(x, x)
+    x3 = saturating_rounding_doubling_high_mul(x2, x)
+    x4 = saturating_rounding_doubling_high_mul(x2, x2)
+    x4_over_4 = rounding_divide_by_pot(x4, 2)
+    x4_over_24_plus_x3_over_6_plus_x2_over_2 = rounding_divide_by_pot(
+        saturating_rounding_doubling_high_mul(x4_over_4 + x3, constant_1_over_3) + x2, 1
+    )
+    return _saturate_int32(
+        constant_term
+        + saturating_rounding_doubling_high_mul(
+            constant_term, x + x4_over_24_plus_x3_over_6_plus_x2_over_2
+        )
+    )
+
+
+def activation_range(
+    low: float, high: float, scale: float, zero_point: int, dtype: str
+) -> tuple[int, int]:
+    """The clamp of a fused activation in quantized values, inside the range of `dtype`.
+
+    TFLite's `CalculateActivationRangeQuantized`: zero_point + round(bound / scale) in float32,
+    ties away from zero. Infinite bounds stand for the type's own.
+    """
+    info = np.iinfo(dtype)
+
+    def quantized(bound: float, limit: int) -> int:
+        if math.isinf(bound):
+            return limit
+        return zero_point + _round_half_away(float(np.float32(bound) / np.float32(scale)))
+
+    lowest, highest = int(info.min), int(info.max)
+    return max(lowest, quantized(low, lowest)), min(highest, quantized(high, highest))
+
+
+def _round_half_away(value: float) -> int:
+    return math.floor(value + 0.5) if value >= 0 else math.ceil(value - 0.5)
+
+
+def _wrap_int32(value: Int64) -> Int64:
+    return ((value + 2**31) & 0xFFFFFFFF) - 2**31
+
+
+def _saturate_int32(value: Int64) -> Int64:
+    return np.clip(value, INT32_MIN, INT32_MAX)

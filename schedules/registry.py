@@ -1,0 +1,140 @@
+"""The schedule registry: workload and core features in, a kernel in TIR out.
+
+A rule says for which workload type and core features it applies, which sizes it leaves open
+(its knobs), and builds the kernel: `kernel = schedule(workload, features, decisions)`. The rule
+that asks for the most features wins; among equals the one registered last. Rules live in
+`generic/` (any core) and in a folder for each family of cores, and are found by importing it.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyaot.schedules.workload import Workload
+
+if TYPE_CHECKING:
+    from tvm.tirx import PrimFunc
+
+Constants = dict[str, NDArray[np.generic]]
+Decisions = Mapping[str, int]
+Space = dict[str, tuple[int, ...]]
+
+_RULE_MODULES = (
+    "tinyaot.schedules.generic.convolution",
+    "tinyaot.schedules.generic.elementwise",
+    "tinyaot.schedules.generic.movement",
+    "tinyaot.schedules.generic.reduction",
+)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """An operator's code and the form in which it wants its constants.
+
+    Attributes:
+        func: TIR; parameters are the inputs, the constants in the order of `pack`'s result, and
+            the outputs, all flat buffers.
+        pack: turns the node's constants into the kernel's: reordered weights, folded zero points.
+        headers: C headers with the intrinsics that the code calls.
+    """
+
+    func: PrimFunc
+    pack: Callable[[Constants], Constants] = field(default=lambda constants: constants)
+    headers: tuple[str, ...] = ("tinyaot_fixed_point.h",)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A way to compute one type of workload on cores that have `features`."""
+
+    name: str
+    workload: type[Workload]
+    features: frozenset[str]
+    applies: Callable[[Any], bool]
+    space: Callable[[Any], Space]
+    build: Callable[[Any, Decisions], Kernel]
+
+
+_rules: list[Rule] = []
+
+
+def rule(
+    workload: type[Workload],
+    *,
+    features: Iterable[str] = (),
+    applies: Callable[[Any], bool] = lambda workload: True,
+    space: Callable[[Any], Space] = lambda workload: {},
+) -> Callable[[Callable[[Any, Decisions], Kernel]], Callable[[Any, Decisions], Kernel]]:
+    """Registers the decorated function as a rule.
+
+    Args:
+        workload: the type it computes.
+        features: core features it needs (see `Target.features`).
+        applies: whether it can compute this very workload.
+        space: its knobs for a workload: name to the valid values, the default first.
+    """
+
+    def register(build: Callable[[Any, Decisions], Kernel]) -> Callable[[Any, Decisions], Kernel]:
+        name = f"{build.__module__.removeprefix('tinyaot.schedules.')}.{build.__name__}"
+        _rules.append(Rule(name, workload, frozenset(features), applies, space, build))
+        return build
+
+    return register
+
+
+@functools.cache
+def _load_rules() -> tuple[Rule, ...]:
+    for module in _RULE_MODULES:
+        importlib.import_module(module)
+    return tuple(_rules)
+
+
+def find_rule(workload: Workload, features: frozenset[str]) -> Rule:
+    """The most specific rule for a workload on a core.
+
+    Raises:
+        LookupError: no rule computes this workload.
+    """
+    fitting = [
+        candidate
+        for candidate in _load_rules()
+        if candidate.workload is type(workload)
+        and candidate.features <= features
+        and candidate.applies(workload)
+    ]
+    if not fitting:
+        raise LookupError(f"no schedule rule computes {workload}")
+    return max(reversed(fitting), key=lambda candidate: len(candidate.features))
+
+
+def schedule(
+    workload: Workload, features: frozenset[str], decisions: Decisions | None = None
+) -> Kernel:
+    """Builds the kernel of a workload for a core.
+
+    Args:
+        workload: what to compute.
+        features: of the core.
+        decisions: values for the rule's knobs; a knob that is left out takes its default.
+
+    Raises:
+        LookupError: no rule computes this workload.
+        ValueError: a decision names no knob of the rule or is outside its range.
+    """
+    chosen = find_rule(workload, features)
+    space = chosen.space(workload)
+    values = {knob: candidates[0] for knob, candidates in space.items()}
+    for knob, value in (decisions or {}).items():
+        if value not in space.get(knob, ()):
+            raise ValueError(
+                f"{chosen.name} cannot take {knob}={value} for {workload}: valid are {space}"
+            )
+        values[knob] = value
+    return chosen.build(workload, values)

@@ -1,0 +1,243 @@
+"""What an operator computes, without saying how: the key of schedules and tuning records.
+
+A workload holds every number that shapes the code of an operator: shapes, strides, padding, zero
+points, clamps and scalar requantization parameters. Arrays (weights, biases, per-channel
+multipliers, tables) are not part of it: they are the constants of a graph node, named in each
+class's docstring. Two nodes with equal workloads can share one kernel.
+
+Layouts: activations NHWC, convolution weights OHWI, depthwise weights HWO, dense weights OI.
+A multiplier is a signed Q0.31 fraction and a shift a power of two (positive is left), as in
+TFLite's `QuantizeMultiplier`; `rounding` says how the two are applied (see
+`tinyaot_fixed_point.h`): "double" is TFLite's reference, "single" rounds once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Base of all workloads: equality, a stable textual key and the number of MACs."""
+
+    @property
+    def kind(self) -> str:
+        """The operator family in snake case, such as `conv2d`; names C functions and rules."""
+        return _KINDS[type(self)]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one inference; 0 for operators that have none."""
+        return 0
+
+    @property
+    def in_place_inputs(self) -> tuple[int, ...]:
+        """Indices of the inputs that the output may overlay element by element."""
+        return ()
+
+    def key(self) -> str:
+        """A canonical JSON text: equal workloads have equal keys across runs and versions."""
+        fields = dataclasses.asdict(self)
+        return json.dumps({"kind": self.kind, **fields}, sort_keys=True, separators=(",", ":"))
+
+
+@dataclass(frozen=True)
+class Conv2D(Workload):
+    """Convolution with `groups`; constants weight int8 (O,KH,KW,I/groups), bias, multiplier and
+    shift int32 (O). Padding is (top, left, bottom, right) and contributes the zero point."""
+
+    input_shape: tuple[int, int, int, int]
+    output_shape: tuple[int, int, int, int]
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    dilation: tuple[int, int]
+    groups: int
+    input_zero_point: int
+    output_zero_point: int
+    clamp: tuple[int, int]
+    rounding: str = "double"
+
+    @property
+    def macs(self) -> int:
+        channels = self.input_shape[3] // self.groups
+        return math.prod(self.output_shape) * math.prod(self.kernel) * channels
+
+
+@dataclass(frozen=True)
+class DepthwiseConv2D(Workload):
+    """Depthwise convolution; output channel o reads input channel o // multiplier. Constants
+    weight int8 (KH,KW,O), bias, multiplier and shift int32 (O)."""
+
+    input_shape: tuple[int, int, int, int]
+    output_shape: tuple[int, int, int, int]
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    dilation: tuple[int, int]
+    input_zero_point: int
+    output_zero_point: int
+    clamp: tuple[int, int]
+    rounding: str = "double"
+
+    @property
+    def depth_multiplier(self) -> int:
+        """Output channels per input channel."""
+        return self.output_shape[3] // self.input_shape[3]
+
+    @property
+    def macs(self) -> int:
+        return math.prod(self.output_shape) * math.prod(self.kernel)
+
+
+@dataclass(frozen=True)
+class FullyConnected(Workload):
+    """Dense layer on `batch` rows; constants weight int8 (O,I), bias, multiplier and shift
+    int32 (O)."""
+
+    batch: int
+    input_size: int
+    output_size: int
+    input_zero_point: int
+    output_zero_point: int
+    clamp: tuple[int, int]
+    rounding: str = "double"
+
+    @property
+    def macs(self) -> int:
+        return self.batch * self.input_size * self.output_size
+
+
+@dataclass(frozen=True)
+class Pool2D(Workload):
+    """Max or average pooling; input and output share scale and zero point. The average counts
+    only elements inside the input and rounds half away from zero."""
+
+    mode: str
+    input_shape: tuple[int, int, int, int]
+    output_shape: tuple[int, int, int, int]
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    clamp: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Mean(Workload):
+    """Mean over the middle axis of a tensor seen as (outer, reduced, inner).
+
+    out = clamp(requantize(sum(x) - reduced * input_zero_point) + output_zero_point), the
+    division being part of the multiplier.
+    """
+
+    outer: int
+    reduced: int
+    inner: int
+    input_zero_point: int
+    output_zero_point: int
+    multiplier: int
+    shift: int
+    clamp: tuple[int, int]
+    rounding: str = "double"
+
+
+@dataclass(frozen=True)
+class Add(Workload):
+    """Element-wise sum of two tensors of one shape, seen as `size` elements.
+
+    Each input, less its zero point, is shifted left by `left_shift` and scaled by its own
+    multiplier; the sum is scaled by the output's (TFLite's integer `Add`).
+    """
+
+    size: int
+    input_zero_points: tuple[int, int]
+    multipliers: tuple[int, int]
+    shifts: tuple[int, int]
+    left_shift: int
+    output_multiplier: int
+    output_shift: int
+    output_zero_point: int
+    clamp: tuple[int, int]
+    rounding: str = "double"
+
+    @property
+    def in_place_inputs(self) -> tuple[int, ...]:
+        return (0, 1)
+
+
+@dataclass(frozen=True)
+class Requantize(Workload):
+    """int8 or uint8 to int8 with another scale or zero point, or a clamp in a new scale."""
+
+    size: int
+    input_dtype: str
+    output_dtype: str
+    input_zero_point: int
+    output_zero_point: int
+    multiplier: int
+    shift: int
+    clamp: tuple[int, int]
+    rounding: str = "double"
+
+    @property
+    def in_place_inputs(self) -> tuple[int, ...]:
+        return (0,)
+
+
+@dataclass(frozen=True)
+class Softmax(Workload):
+    """Softmax over the last axis of (rows, depth); constant table int32 (256): entry d is
+    exp(-d * scale * beta) in Q0.31 as TFLite's fixed point computes it, 0 where the difference
+    is out of range."""
+
+    rows: int
+    depth: int
+
+    @property
+    def in_place_inputs(self) -> tuple[int, ...]:
+        return (0,)
+
+
+@dataclass(frozen=True)
+class Pad(Workload):
+    """Constant padding; `padding` is a (before, after) pair for each axis."""
+
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    value: int
+
+
+@dataclass(frozen=True)
+class Transpose(Workload):
+    """Permutation of the axes: output axis i is input axis `axes[i]`."""
+
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    axes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Reshape(Workload):
+    """The same bytes under another shape; costs nothing."""
+
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+
+
+_KINDS: dict[type[Workload], str] = {
+    Add: "add",
+    Conv2D: "conv2d",
+    DepthwiseConv2D: "depthwise_conv2d",
+    FullyConnected: "fully_connected",
+    Mean: "mean",
+    Pad: "pad",
+    Pool2D: "pool2d",
+    Requantize: "requantize",
+    Reshape: "reshape",
+    Softmax: "softmax",
+    Transpose: "transpose",
+}
