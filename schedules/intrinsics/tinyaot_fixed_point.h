@@ -61,6 +61,17 @@ static inline int32_t tinyaot_max(int32_t a, int32_t b)
     return a > b ? a : b;
 }
 
+/* Division and remainder that round down; b > 0. */
+static inline int32_t tinyaot_floor_divide(int32_t a, int32_t b)
+{
+    return a >= 0 ? a / b : -((b - 1 - a) / b);
+}
+
+static inline int32_t tinyaot_floor_modulo(int32_t a, int32_t b)
+{
+    return a - tinyaot_floor_divide(a, b) * b;
+}
+
 /* Leading zeros of a value that is not 0. */
 static inline int32_t tinyaot_leading_zeros(uint32_t x)
 {
