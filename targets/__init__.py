@@ -1,0 +1,25 @@
+"""What a device is, as data, and how to build for it and run on it."""
+
+from tinyaot.targets.cortex_m.board import Board, get_board, list_boards
+from tinyaot.targets.errors import TinyaotError
+from tinyaot.targets.image import Image, build_image, run_image
+from tinyaot.targets.program import ImageSize, Port, Program, RunResult
+from tinyaot.targets.target import FEATURES, Target, get_target, list_targets
+
+__all__ = [
+    "FEATURES",
+    "Board",
+    "Image",
+    "ImageSize",
+    "Port",
+    "Program",
+    "RunResult",
+    "Target",
+    "TinyaotError",
+    "build_image",
+    "get_board",
+    "get_target",
+    "list_boards",
+    "list_targets",
+    "run_image",
+]

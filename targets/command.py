@@ -1,0 +1,56 @@
+"""Running external commands, each logged as the user could type it."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from tinyaot.targets.errors import TinyaotError
+
+_log = logging.getLogger(__name__)
+
+
+def find_tool(name: str, packages: str) -> str:
+    """Check that a program is on the PATH and return its name.
+
+    Args:
+        name: the program.
+        packages: the Debian packages that bring it, for the hint.
+
+    Raises:
+        TinyaotError: it is not there.
+    """
+    if shutil.which(name) is None:
+        raise TinyaotError(
+            f"{name} is not installed, or not on the PATH",
+            f"on Debian and Ubuntu: sudo apt-get install {packages}",
+        )
+    return name
+
+
+def run_command(
+    arguments: Sequence[str], cwd: Path, timeout: float | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in `cwd` without a shell and capture its output.
+
+    Args:
+        timeout: seconds after which it is killed.
+
+    Raises:
+        subprocess.TimeoutExpired: it took longer.
+    """
+    _log.info("(cd %s && %s)", shlex.quote(str(cwd)), shlex.join(arguments))
+    return subprocess.run(
+        arguments,
+        cwd=cwd,
+        timeout=timeout,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )

@@ -1,0 +1,172 @@
+"""Running an image under QEMU."""
+
+from __future__ import annotations
+
+import re
+import struct
+import subprocess
+import tempfile
+from bisect import bisect_right
+from collections.abc import Sequence
+from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
+
+from tinyaot.targets.command import find_tool, run_command
+from tinyaot.targets.cortex_m.board import Board
+from tinyaot.targets.cortex_m.instructions import (
+    EMPTY_FUNCTION_INSTRUCTIONS,
+    EMPTY_OPERATOR_INSTRUCTIONS,
+    Stamp,
+    instructions_between,
+)
+from tinyaot.targets.errors import TinyaotError
+from tinyaot.targets.image import Image
+from tinyaot.targets.program import RunResult
+
+EMULATOR = "qemu-system-arm"
+PACKAGES = "qemu-system-arm"
+
+# Bits of the Configurable Fault Status Register: Armv7-M and Armv8-M ARM, CFSR.
+_FAULTS = {
+    0: "instruction fetch from a forbidden address",
+    1: "data access to a forbidden address",
+    3: "MemManage fault on exception return",
+    4: "MemManage fault on exception entry",
+    8: "instruction fetch from an address with no memory",
+    9: "data access to an address with no memory",
+    10: "late data access to an address with no memory",
+    11: "BusFault on exception return",
+    12: "BusFault on exception entry",
+    16: "undefined instruction",
+    17: "branch to an address without the Thumb bit",
+    18: "invalid exception return",
+    19: "instruction of a coprocessor that is switched off or absent",
+    20: "stack overflow",
+    24: "unaligned access",
+    25: "division by zero",
+}
+_MMFAR_VALID, _BFAR_VALID = 1 << 7, 1 << 15
+
+
+def run(image: Image, inputs: Sequence[Sequence[bytes]], timeout: float) -> RunResult:
+    """Run once for all sets of inputs; see `tinyaot.targets.run_image`."""
+    assert image.board is not None
+    find_tool(EMULATOR, PACKAGES)
+    with tempfile.TemporaryDirectory(prefix="tinyaot-run-") as folder:
+        directory = Path(folder)
+        stream = b"".join(tensor for tensors in inputs for tensor in tensors)
+        (directory / "inputs.bin").write_bytes(struct.pack("<I", len(inputs)) + stream)
+        _emulate(image, image.board, directory, timeout)
+        results = _Results((directory / "outputs.bin").read_bytes(), image.board)
+    return _collect(image, len(inputs), results)
+
+
+def _emulate(image: Image, board: Board, directory: Path, timeout: float) -> None:
+    command = [
+        *(EMULATOR, "-M", board.machine, "-kernel", str(image.elf.resolve())),
+        # One instruction takes one nanosecond of virtual time: what SysTick counts by.
+        *("-icount", "shift=0"),
+        *("-semihosting-config", "enable=on,target=native"),
+        *("-nographic", "-monitor", "none", "-serial", "none"),
+    ]
+    try:
+        result = run_command(command, directory, timeout)
+    except subprocess.TimeoutExpired:
+        raise TinyaotError(
+            f"{image.program.name} did not end within {timeout:g} s on the emulated {board.name}",
+            "give it more time, or fewer inputs",
+        ) from None
+    if result.returncode == 0:
+        return
+    said = result.stdout + result.stderr
+    where = f"{image.program.name} on the emulated {board.name}"
+    if fault := re.search(r"tinyaot-fault (.*)", said):
+        raise TinyaotError(f"{where}: {_describe_fault(fault[1], image.elf)}")
+    if failure := re.search(r"tinyaot-error (.*)", said):
+        raise TinyaotError(f"{where}: {failure[1]}")
+    if lockup := re.search(r"Lockup: .*", said):
+        raise TinyaotError(
+            f"{where}: the core locked up ({lockup[0]})", "a stack overflow is the usual cause"
+        )
+    last = said.strip().splitlines()[-1:] or ["it said nothing"]
+    raise TinyaotError(f"{EMULATOR} ended with status {result.returncode}: {last[0]}")
+
+
+def _describe_fault(report: str, elf: Path) -> str:
+    """Put the line that startup.c prints into words."""
+    fields = {key: int(value, 16) for key, value in re.findall(r"(\w+)=(0x[0-9a-f]+)", report)}
+    cfsr = fields["cfsr"]
+    causes = [text for bit, text in _FAULTS.items() if cfsr >> bit & 1]
+    what = " and ".join(causes) or f"exception {fields['exception']}"
+    if cfsr & _BFAR_VALID:
+        what += f" {fields['bfar']:#010x}"
+    elif cfsr & _MMFAR_VALID:
+        what += f" {fields['mmfar']:#010x}"
+    where = f" at {_function_at(elf, fields['pc'])}" if "pc" in fields else ""
+    return f"fault{where}: {what} (HFSR {fields['hfsr']:#010x}, CFSR {cfsr:#010x})"
+
+
+def _function_at(path: Path, address: int) -> str:
+    with path.open("rb") as file:
+        table = ELFFile(file).get_section_by_name(".symtab")
+        assert isinstance(table, SymbolTableSection)
+        functions = sorted(
+            (symbol["st_value"] & ~1, symbol["st_size"], symbol.name)
+            for symbol in table.iter_symbols()
+            if symbol["st_info"]["type"] == "STT_FUNC"
+        )
+    index = bisect_right(functions, (address, 1 << 32, "")) - 1
+    if index >= 0:
+        start, nbytes, name = functions[index]
+        if address < start + max(nbytes, 1):
+            return f"{name}+{address - start:#x} ({address:#010x})"
+    return f"{address:#010x}"
+
+
+class _Results:
+    """The bytes of outputs.bin, read in the order in which harness.c writes them."""
+
+    def __init__(self, data: bytes, board: Board) -> None:
+        self._data = data
+        self._board = board
+        self._at = 0
+
+    def take(self, nbytes: int) -> bytes:
+        self._at += nbytes
+        if self._at > len(self._data):
+            raise RuntimeError(f"outputs.bin ends after {len(self._data)} bytes")
+        return self._data[self._at - nbytes : self._at]
+
+    def word(self) -> int:
+        return int.from_bytes(self.take(4), "little")
+
+    def instructions(self) -> int:
+        """Take a begin and an end stamp."""
+        begin, end = (Stamp(*struct.unpack(Stamp.FORMAT, self.take(Stamp.NBYTES))) for _ in "be")
+        return instructions_between(begin, end, self._board)
+
+
+def _collect(image: Image, count: int, results: _Results) -> RunResult:
+    program = image.program
+    call = results.instructions() - EMPTY_FUNCTION_INSTRUCTIONS
+    hooks_recording = hooks_idle = inside_operator = 0
+    if image.profile:
+        hooks_recording = results.instructions() - call - EMPTY_OPERATOR_INSTRUCTIONS
+        inside_operator = results.instructions()
+        hooks_idle = results.instructions() - call - EMPTY_OPERATOR_INSTRUCTIONS
+
+    outputs, instructions, stack = [], [], 0
+    for inference in range(count):
+        status = int.from_bytes(results.take(4), "little", signed=True)
+        if status != 0:
+            raise TinyaotError(f"{program.name} returned {status} on inference {inference}")
+        stack = max(stack, results.word())
+        hooks = hooks_idle if inference else hooks_recording
+        instructions.append(results.instructions() - call - hooks * len(program.operators))
+        outputs.append(tuple(results.take(port.nbytes) for port in program.outputs))
+    operators = None
+    if image.profile:
+        operators = tuple(results.instructions() - inside_operator for _ in program.operators)
+    return RunResult(tuple(outputs), tuple(instructions), operators, stack)

@@ -1,0 +1,157 @@
+"""Building a bare-metal image with the GNU Arm toolchain."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
+
+from tinyaot.targets.command import find_tool, run_command
+from tinyaot.targets.compile import C_FLAGS, compile_objects, image_size, write_sources
+from tinyaot.targets.cortex_m.board import Board, Region, get_board
+from tinyaot.targets.cortex_m.instructions import sample_count
+from tinyaot.targets.errors import TinyaotError
+from tinyaot.targets.image import Image
+from tinyaot.targets.program import ImageSize, Program
+from tinyaot.targets.target import Target
+from tinyaot.targets.templates import render
+
+COMPILER = "arm-none-eabi-gcc"
+PACKAGES = "gcc-arm-none-eabi libnewlib-arm-none-eabi"
+
+STACK_GUARD_BYTES = 4096
+"""RAM below the stack that shows an overflow."""
+
+_HERE = Path(__file__).parent
+_SUPPORT = ("startup.c", "semihosting.c", "semihosting.h", "counter.c", "counter.h")
+_SECTIONS = ("-ffunction-sections", "-fdata-sections")
+# The harness must not call the C library: the library's part of an image belongs to the model.
+_SUPPORT_FLAGS = ("-O2", "-fno-tree-loop-distribute-patterns", "-masm-syntax-unified")
+_LARGEST_LISTED = 8
+
+
+def build(
+    program: Program,
+    target: Target,
+    board: Board | None,
+    directory: Path,
+    profile: bool,
+    optimize: tuple[str, ...],
+    sanitize: bool,
+) -> Image:
+    """Compile and link; see `tinyaot.targets.build_image`."""
+    if sanitize:
+        raise TinyaotError(f"{target.name} has no sanitizers", "use the target host")
+    if board is None:
+        assert target.board is not None, "cores.toml names a board for every Cortex-M"
+        board = get_board(target.board)
+    if target.name not in board.cores:
+        raise TinyaotError(
+            f"board {board.name} does not run code for {target.name}",
+            f"it runs: {', '.join(board.cores)}",
+        )
+    find_tool(COMPILER, PACKAGES)
+    defines = ("-DTINYAOT_PROFILE",) if profile else ()
+
+    model = directory / "model"
+    objects = compile_objects(
+        COMPILER,
+        (*target.flags, *C_FLAGS, *_SECTIONS, *optimize, *defines),
+        write_sources(program.files, model),
+        model,
+    )
+    support = directory / "support"
+    objects += compile_objects(
+        COMPILER,
+        (
+            *(*target.flags, *C_FLAGS, *_SECTIONS, *_SUPPORT_FLAGS, "-I../model"),
+            f"-DTINYAOT_STAMP_SAMPLES={sample_count(board)}",
+            f"-DTINYAOT_SYSTICK_RELOAD={board.systick_reload}u",
+        ),
+        write_sources(_support_files(program, profile), support),
+        support,
+    )
+    elf = _link(objects, target, board, directory)
+    return Image(elf, _image_size(elf), target, board, program, profile)
+
+
+def _support_files(program: Program, profile: bool) -> dict[str, str]:
+    files = {name: (_HERE / name).read_text(encoding="utf-8") for name in _SUPPORT}
+    files["harness.c"] = render(_HERE / "harness.c.j2", program=program, profile=profile)
+    return files
+
+
+def _link(objects: list[Path], target: Target, board: Board, directory: Path) -> Path:
+    script = render(_HERE / "link.ld.j2", board=board, guard_bytes=STACK_GUARD_BYTES)
+    (directory / "link.ld").write_text(script, encoding="utf-8")
+    elf = directory / "image.elf"
+    elf.unlink(missing_ok=True)
+    # The linker script tells the objects apart by the folder in the name they are given here.
+    names = [str(path.relative_to(directory)) for path in objects]
+    result = run_command(
+        [
+            *(COMPILER, *target.flags, "-nostartfiles", "-Tlink.ld"),
+            *("-Wl,--gc-sections", "-Wl,-Map=image.map", "-o", elf.name, *names),
+        ],
+        directory,
+    )
+    if result.returncode != 0:
+        raise _link_error(result.stderr, objects, board, directory)
+    return elf
+
+
+def _link_error(message: str, objects: list[Path], board: Board, directory: Path) -> TinyaotError:
+    overflows = re.findall(r"region `(\w+)' overflowed by (\d+) bytes", message)
+    if not overflows:
+        first = next((line for line in message.splitlines() if line), "no message")
+        return TinyaotError(
+            f"the linker rejects the generated C: {first}",
+            "this is a bug in tinyaot: please report it with the files in the folder below",
+            f"sources: {directory}",
+        )
+    regions: dict[str, tuple[Region, bool]] = {
+        "FLASH": (board.flash, False),
+        "RAM": (board.ram, True),
+    }
+    name, excess = overflows[0]
+    region, writable = regions[name]
+    largest = sorted(_symbols(objects, writable), key=lambda symbol: (-symbol[1], symbol[0]))
+    return TinyaotError(
+        f"the model does not fit the {name.lower() if name == 'FLASH' else name} of board "
+        f"{board.name}: {region.size + int(excess):,} bytes are needed, {region.size:,} are there",
+        *(f"{nbytes:>12,} bytes  {symbol}" for symbol, nbytes in largest[:_LARGEST_LISTED]),
+        "choose a board with more memory, or a smaller model",
+    )
+
+
+def _symbols(objects: list[Path], writable: bool) -> Iterator[tuple[str, int]]:
+    """Names and sizes of what the objects put into RAM, or into flash."""
+    for path in objects:
+        with path.open("rb") as file:
+            elf = ELFFile(file)
+            table = elf.get_section_by_name(".symtab")
+            if not isinstance(table, SymbolTableSection):
+                continue
+            for symbol in table.iter_symbols():
+                index = symbol["st_shndx"]
+                if isinstance(index, int) and symbol["st_size"]:
+                    flags = elf.get_section(index)["sh_flags"]
+                    if bool(flags & 1) == writable:
+                        yield symbol.name, symbol["st_size"]
+
+
+def _image_size(path: Path) -> ImageSize:
+    with path.open("rb") as file:
+        return image_size(
+            (
+                section.name,
+                section["sh_size"],
+                section["sh_flags"],
+                section["sh_type"] != "SHT_NOBITS",
+            )
+            for section in ELFFile(file).iter_sections()
+            if section.name != ".vectors" and not section.name.startswith(".support")
+        )
