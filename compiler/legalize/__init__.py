@@ -1,0 +1,277 @@
+"""Quantized Relax in, a graph of integer operators out.
+
+`OPERATORS` and `MOVEMENTS` are the tables of all that is rewritten: a float Relax operator that
+stands between dequantize and quantize, or one that only moves quantized bytes, and the rule that
+turns it into a node.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from tvm import ir
+
+from tinyaot.compiler.frontend.imported import Imported, Port
+from tinyaot.compiler.graph import Graph, Tensor
+from tinyaot.compiler.legalize import convolution, elementwise, movement, reduction
+from tinyaot.compiler.legalize.builder import GraphBuilder, Value, identity
+from tinyaot.compiler.legalize.group import (
+    Context,
+    Group,
+    peel_activation,
+    scalar,
+    zero_point_shift,
+)
+from tinyaot.compiler.legalize.relax_reader import RelaxReader, dtype_of, op_name
+from tinyaot.schedules.workload import Requantize
+from tinyaot.targets import TinyaotError
+
+OPERATORS: dict[str, Callable[[Group, Any], Value]] = {
+    "relax.add": elementwise.add,
+    "relax.dequantize": elementwise.requantize,
+    "relax.mean": reduction.mean,
+    "relax.nn.avg_pool2d": reduction.average_pool2d,
+    "relax.nn.max_pool2d": reduction.max_pool2d,
+    "relax.nn.softmax": reduction.softmax,
+}
+
+WITH_BIAS: dict[str, Callable[[Group, Any, Any], Value]] = {
+    "relax.matmul": convolution.matmul,
+    "relax.nn.conv2d": convolution.conv2d,
+}
+
+MOVEMENTS: dict[str, Callable[[Context, Any, str], Value]] = {
+    "relax.expand_dims": movement.reshape,
+    "relax.flatten": movement.reshape,
+    "relax.nn.pad": movement.pad,
+    "relax.permute_dims": movement.transpose,
+    "relax.reshape": movement.reshape,
+    "relax.squeeze": movement.reshape,
+}
+
+_INTEGER_TYPES = ("int8", "uint8")
+_ONE = (1 << 30, 1)
+
+
+def legalize(imported: Imported, name: str) -> Graph:
+    """Turns an imported model into a graph of integer operators.
+
+    Args:
+        imported: the Relax module and its ports.
+        name: C identifier of the model.
+
+    Returns:
+        A graph whose activations are int8; inputs and outputs keep the model's type, and those
+        that are float in the model are the int8 tensors at the model's edge.
+
+    Raises:
+        TinyaotError: an operator has no rule; names the node.
+    """
+    return _Legalizer(imported).run(name)
+
+
+class _Legalizer:
+    def __init__(self, imported: Imported) -> None:
+        self._imported = imported
+        self._reader = RelaxReader(imported.module["main"])
+        self._builder = GraphBuilder()
+        self._values: dict[Any, Value] = {}
+        self._inputs: dict[Any, Tensor] = {}
+        self._context = Context(
+            self._reader, self._builder, self._activation, imported.rounding
+        )
+
+    def run(self, name: str) -> Graph:
+        for param, port in zip(self._reader.params, self._imported.inputs, strict=True):
+            if port.dtype in _INTEGER_TYPES:
+                self._values[param] = self._input(param, port, port.dtype, port.scale, port.zero_point)
+            elif port.dtype != "float32":
+                raise TinyaotError(
+                    f'input "{port.name}" is {port.dtype}',
+                    "inputs may be int8, uint8, or float32 that is quantized at once",
+                )
+        for var in self._roots():
+            self._activation(var)
+        result = self._reader.result
+        fields = list(result.fields) if isinstance(result, ir.Tuple) else [result]
+        outputs: list[str] = []
+        for expr, port in zip(fields, self._imported.outputs, strict=True):
+            outputs.append(self._output(expr, port, outputs))
+        missing = [
+            port.name
+            for param, port in zip(self._reader.params, self._imported.inputs, strict=True)
+            if param not in self._inputs
+        ]
+        if missing:
+            raise TinyaotError(f'input "{missing[0]}" is not used', "remove it from the model")
+        inputs = tuple(self._inputs[param].name for param in self._reader.params)
+        return Graph(
+            name,
+            dict(self._builder.tensors),
+            inputs,
+            tuple(outputs),
+            tuple(self._builder.nodes),
+            self._imported.notes,
+        )
+
+    def _roots(self) -> list[Any]:
+        """Quantized activations that something other than a clamp reads, in program order.
+
+        Converting them in this order keeps the model's order of execution and recursion shallow.
+        """
+        roots = set()
+        for var in self._reader.order:
+            call = self._reader.value(var)
+            if op_name(call) == "relax.clip" and dtype_of(call) in _INTEGER_TYPES:
+                continue
+            for arg in getattr(call, "args", ()):
+                arg = self._reader.follow(arg)
+                if arg in self._reader.order and dtype_of(arg) in _INTEGER_TYPES:
+                    roots.add(arg)
+        return sorted(roots, key=lambda var: self._reader.order[var])
+
+    def _input(
+        self, param: Any, port: Port, dtype: str, scale: float | None, zero_point: int
+    ) -> Value:
+        """The tensor of a model input; uint8 becomes int8 by a first operator."""
+        tensor = Tensor(port.name, port.shape, dtype, scale, zero_point)
+        tensor = self._builder.add_tensor(tensor)
+        self._inputs[param] = tensor
+        return Value(
+            self._converted(tensor, "int8", f'input "{port.name}"'), identity(len(port.shape))
+        )
+
+    def _converted(self, tensor: Tensor, dtype: str, origin: str, name: str = "") -> Tensor:
+        """The same real values as int8 or uint8: the zero point moves by 128."""
+        if tensor.dtype == dtype and not name:
+            return tensor
+        shift = zero_point_shift(dtype) - zero_point_shift(tensor.dtype)
+        zero_point = tensor.zero_point + shift
+        low, high = (0, 255) if dtype == "uint8" else (-128, 127)
+        size = 1
+        for extent in tensor.shape:
+            size *= extent
+        workload = Requantize(
+            size, tensor.dtype, dtype, tensor.zero_point, zero_point, *_ONE, (low, high)
+        )
+        name = name or f"{tensor.name}_{dtype}"
+        output = replace(tensor, name=name, dtype=dtype, zero_point=zero_point)
+        return self._builder.emit(workload, (tensor,), output, origin)
+
+    def _activation(self, expr: Any) -> Value:
+        var = self._reader.follow(expr)
+        if var not in self._values:
+            self._values[var] = self._convert(var)
+        return self._values[var]
+
+    def _convert(self, var: Any) -> Value:
+        call = self._reader.value(var)
+        name = op_name(call)
+        if name in MOVEMENTS:
+            return MOVEMENTS[name](self._context, call, self._origin(var)[0])
+        clamp: tuple[int, int] | None = None
+        if name == "relax.clip":
+            shift = zero_point_shift(dtype_of(call))
+            low, high = (int(scalar(self._reader, bound)) - shift for bound in call.args[1:3])
+            clamp = (low, high)
+            call = self._reader.value(call.args[0])
+            name = op_name(call)
+        if name == "relax.quantize":
+            return self._quantized(var, call, clamp)
+        origin, _ = self._origin(var)
+        raise TinyaotError(f"{origin} is not supported: no rule for {name or call}")
+
+    def _quantized(self, var: Any, call: Any, clamp: tuple[int, int] | None) -> Value:
+        body = peel_activation(self._reader, call.args[0])
+        origin, name = self._origin(body.expr, var)
+        scale, zero_point = (self._reader.constant(arg) for arg in call.args[1:3])
+        if scale is None or zero_point is None or scale.size != 1 or zero_point.size != 1:
+            raise TinyaotError(
+                f"{origin} has an output quantized per channel", "quantize activations per tensor"
+            )
+        real_scale = float(scale.reshape(-1)[0])
+        dtype = dtype_of(call)
+        if dtype not in _INTEGER_TYPES or not real_scale > 0:
+            raise TinyaotError(
+                f"{origin} has an output of type {dtype} with scale {real_scale:g}",
+                "activations may be int8 or uint8 with a positive scale",
+            )
+        if body.call in self._reader.params:
+            port = self._imported.inputs[self._reader.params.index(body.call)]
+            known = self._inputs.get(body.call)
+            quantization = (dtype, real_scale, int(zero_point.reshape(-1)[0]))
+            if known is None:
+                return self._input(body.call, port, *quantization)
+            if (known.dtype, known.scale, known.zero_point) == quantization:
+                return Value(self._converted(known, "int8", origin), identity(len(port.shape)))
+            raise TinyaotError(
+                f'input "{port.name}" is quantized in two ways', "quantize it once"
+            )
+        shifted = int(zero_point.reshape(-1)[0]) - zero_point_shift(dtype)
+        low, high = body.clamp(real_scale, shifted, "int8")
+        if clamp is not None:
+            low, high = max(low, clamp[0]), min(high, clamp[1])
+        group = Group(
+            self._context, name, origin, real_scale, shifted, "int8", (low, high)
+        )
+        return self._operator(group, body.call)
+
+    def _operator(self, group: Group, call: Any) -> Value:
+        name = op_name(call)
+        if name in WITH_BIAS:
+            return WITH_BIAS[name](group, call, None)
+        if name == "relax.add":
+            biased = convolution.split_bias(group, call)
+            if biased is not None:
+                inner, bias = biased
+                return WITH_BIAS[op_name(inner)](group, inner, bias)
+        if name in OPERATORS:
+            return OPERATORS[name](group, call)
+        if name in ("relax.reshape", "relax.permute_dims", "relax.squeeze", "relax.expand_dims"):
+            return self._moved(group, call)
+        raise group.unsupported(
+            f"is not supported: no rule for {name or call}",
+            f"supported between dequantize and quantize: "
+            f"{', '.join(sorted([*OPERATORS, *WITH_BIAS]))}",
+        )
+
+    def _moved(self, group: Group, call: Any) -> Value:
+        """A reshape or transpose between dequantize and quantize of the same scale."""
+        value = group.operand(call)
+        if (value.scale, value.zero_point) != (group.scale, group.zero_point):
+            raise group.unsupported(
+                "changes the scale while it moves data", "quantize its input and output alike"
+            )
+        return value
+
+    def _output(self, expr: Any, port: Port, taken: list[str]) -> str:
+        """The name of the tensor that holds a model output, in the model's axis order."""
+        value = self._reader.value(expr)
+        origin = f'output "{port.name}"'
+        dtype = "int8"
+        if dtype_of(expr) in _INTEGER_TYPES:
+            dtype = dtype_of(expr)
+        elif op_name(value) == "relax.dequantize":
+            dtype = dtype_of(value.args[0])
+            expr = value.args[0]
+        else:
+            raise TinyaotError(
+                f"{origin} is float and not dequantized", "quantize the last operator too"
+            )
+        tensor = self._builder.in_model_order(self._activation(expr), origin)
+        is_input = any(tensor.name == known.name for known in self._inputs.values())
+        if tensor.dtype != dtype or tensor.name in taken or is_input:
+            tensor = self._converted(tensor, dtype, origin, port.name)
+        return tensor.name
+
+    def _origin(self, *variables: Any) -> tuple[str, str]:
+        """The model node of the first variable that names one: its text, and its name."""
+        for var in variables:
+            match = re.match(r"node(\d+)", str(getattr(var, "name", "")))
+            if match:
+                node = self._imported.nodes[int(match[1])]
+                return str(node), node.name
+        return "the model", "tensor"

@@ -1,0 +1,309 @@
+"""The C of a whole model: kernels, weights, the ahead-of-time entry function and its header."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyaot.compiler.codegen.c import CFunction, c_type
+from tinyaot.compiler.graph import Graph, Node, Tensor
+from tinyaot.compiler.memory.layout import MemoryLayout
+from tinyaot.compiler.scheduling import Operator
+from tinyaot.targets import Port, Program, Target
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+    undefined=jinja2.StrictUndefined,
+    autoescape=False,
+)
+_HEADER_FOLDERS = ("schedules/intrinsics",)
+_ROW = 96
+
+
+@dataclass(frozen=True)
+class Array:
+    """A constant array in flash."""
+
+    symbol: str
+    ctype: str
+    size: int
+    comment: str
+    values: str
+
+
+@dataclass(frozen=True)
+class CKernel:
+    """A kernel function as the template wants it."""
+
+    name: str
+    comment: str
+    parameters: str
+    body: str
+
+
+def emit_program(
+    graph: Graph, operators: Sequence[Operator], layout: MemoryLayout, target: Target
+) -> Program:
+    """The C sources of a scheduled and planned model.
+
+    Args:
+        graph: the model.
+        operators: its scheduled nodes.
+        layout: where its tensors lie.
+        target: named in comments only.
+
+    Returns:
+        `tinyaot_<name>.c` and `.h`, `tinyaot_<name>_weights.c` and `.h`, and the headers with the
+        intrinsics that the kernels use. The same input gives the same text.
+    """
+    arrays, symbols = _arrays(graph.name, operators)
+    kernels, kernel_names = _kernels(graph, operators, layout)
+    ports = _ports(graph)
+    field = {port["tensor"]: f"{port['role']}s->{port['name']}" for port in ports}
+    calls = []
+    for index, operator in enumerate(operators):
+        node = operator.node
+        arguments = [
+            *(_address(name, layout, field) for name in node.inputs),
+            *symbols[index],
+            _address(node.output, layout, field),
+        ]
+        workspace = layout.workspaces[index]
+        if workspace is not None:
+            arguments.append(_arena_address(layout.plan.offsets[workspace]))
+        name = kernel_names[index]
+        calls.append(
+            {
+                "comment": f"{node.origin}: {_signature(graph, node)}",
+                "text": f"{name}({', '.join(arguments)})",
+            }
+        )
+    context = {
+        "name": graph.name,
+        "NAME": graph.name.upper(),
+        "title": f"Model {graph.name}",
+        "version": metadata.version("tinyaot"),
+        "target": target.name,
+        "ports": ports,
+        "arena_size": layout.plan.size,
+        "headers": _headers(operators),
+        "kernels": kernels,
+        "calls": calls,
+        "arrays": arrays,
+    }
+    stem = f"tinyaot_{graph.name}"
+    files = {
+        f"{stem}.h": _render("module.h.j2", context),
+        f"{stem}.c": _render("module.c.j2", context),
+        f"{stem}_weights.h": _render("weights.h.j2", context),
+        f"{stem}_weights.c": _render("weights.c.j2", context),
+    }
+    for header in _headers(operators):
+        files[header] = _read_header(header)
+    return Program(
+        name=graph.name,
+        files=files,
+        inputs=_program_ports(ports, graph, "input"),
+        outputs=_program_ports(ports, graph, "output"),
+        operators=tuple(operator.node.origin for operator in operators),
+    )
+
+
+def identifier(text: str) -> str:
+    """A C identifier made from any text; never empty, never starting with a digit."""
+    name = re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_")
+    return name if name and not name[0].isdigit() else f"_{name}".rstrip("_") or "model"
+
+
+def _render(template: str, context: Mapping[str, Any]) -> str:
+    return _TEMPLATES.get_template(template).render(context)
+
+
+def _headers(operators: Iterable[Operator]) -> list[str]:
+    names: dict[str, None] = {}
+    for operator in operators:
+        names.update(dict.fromkeys(operator.kernel.headers))
+    return list(names) or ["tinyaot_fixed_point.h"]
+
+
+def _read_header(name: str) -> str:
+    root = Path(__file__).parents[2]
+    for folder in _HEADER_FOLDERS:
+        path = root / folder / name
+        if path.exists():
+            return path.read_text(encoding="utf-8")
+    raise FileNotFoundError(name)
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    candidate, count = name, 1
+    while candidate in taken:
+        count += 1
+        candidate = f"{name}_{count}"
+    taken.add(candidate)
+    return candidate
+
+
+def _comment(text: str) -> str:
+    """Text that cannot end a C comment or a line."""
+    return re.sub(r"\s+", " ", text).replace("*/", "* /").replace("/*", "/ *")
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "1"
+
+
+def _quantized(tensor: Tensor) -> str:
+    text = f"{tensor.dtype} {_shape(tensor)}"
+    if tensor.scale is None:
+        return text
+    return f"{text} (scale {tensor.scale:.6g}, zero point {tensor.zero_point})"
+
+
+def _signature(graph: Graph, node: Node) -> str:
+    inputs = ", ".join(_quantized(graph.tensors[name]) for name in node.inputs)
+    return _comment(f"{inputs} -> {_quantized(graph.tensors[node.output])}")
+
+
+def _ports(graph: Graph) -> list[dict[str, Any]]:
+    """Inputs and outputs with their C names."""
+    ports = []
+    taken: set[str] = set()
+    for role, names in (("input", graph.inputs), ("output", graph.outputs)):
+        for tensor_name in names:
+            tensor = graph.tensors[tensor_name]
+            name = _unique(identifier(tensor.name).lower(), taken)
+            ports.append(
+                {
+                    "role": role,
+                    "tensor": tensor_name,
+                    "model_name": _comment(tensor.name),
+                    "name": name,
+                    "macro": f"TINYAOT_{graph.name.upper()}_{name.upper()}",
+                    "ctype": c_type(tensor.dtype),
+                    "size": tensor.nbytes,
+                    "shape": tensor.shape,
+                    "scale": None if tensor.scale is None else f"{tensor.scale:.9e}f",
+                    "zero_point": tensor.zero_point,
+                    "description": _quantized(tensor),
+                }
+            )
+    return ports
+
+
+def _program_ports(ports: list[dict[str, Any]], graph: Graph, role: str) -> tuple[Port, ...]:
+    return tuple(
+        Port(port["name"], port["ctype"], port["size"]) for port in ports if port["role"] == role
+    )
+
+
+def _arrays(name: str, operators: Sequence[Operator]) -> tuple[list[Array], list[list[str]]]:
+    """The constant arrays, equal ones once, and for each operator the symbols it reads."""
+    arrays: list[Array] = []
+    known: dict[tuple[str, bytes], str] = {}
+    symbols: list[list[str]] = []
+    for index, operator in enumerate(operators):
+        row = []
+        for constant, array in operator.constants.items():
+            ctype = c_type(array.dtype.name)
+            key = (ctype, hashlib.sha256(array.tobytes()).digest())
+            if key not in known:
+                known[key] = f"tinyaot_{name}_{index}_{constant}"
+                comment = f"{constant} of {operator.node.origin}"
+                arrays.append(
+                    Array(known[key], ctype, array.size, _comment(comment), _values(array))
+                )
+            row.append(known[key])
+        symbols.append(row)
+    return arrays, symbols
+
+
+def _values(array: NDArray[np.generic]) -> str:
+    """The elements in rows of at most `_ROW` characters."""
+    rows: list[str] = []
+    row = "   "
+    for value in array.reshape(-1).tolist():
+        text = "(-2147483647 - 1)" if value == -(2**31) else str(value)
+        if len(row) + len(text) + 2 > _ROW:
+            rows.append(row)
+            row = "   "
+        row += f" {text},"
+    rows.append(row)
+    return "\n".join(rows)
+
+
+def _kernels(
+    graph: Graph, operators: Sequence[Operator], layout: MemoryLayout
+) -> tuple[list[CKernel], list[str]]:
+    """The kernel functions, one for all operators that share it, and each operator's function."""
+    users: dict[int, list[int]] = {}
+    for index, operator in enumerate(operators):
+        users.setdefault(id(operator.kernel), []).append(index)
+    taken: set[str] = set()
+    kernels: list[CKernel] = []
+    names = [""] * len(operators)
+    for indices in users.values():
+        operator = operators[indices[0]]
+        name = _unique(operator.node.workload.kind, taken)
+        for index in indices:
+            names[index] = name
+        aliased = any(index in layout.aliased for index in indices)
+        kernels.append(
+            CKernel(
+                name,
+                _kernel_comment(graph, [operators[index] for index in indices]),
+                _parameters(operator, aliased),
+                operator.function.body,
+            )
+        )
+    return kernels, names
+
+
+def _kernel_comment(graph: Graph, operators: Sequence[Operator]) -> str:
+    first = operators[0]
+    inputs = ", ".join(
+        f"{graph.tensors[name].dtype} {_shape(graph.tensors[name])}" for name in first.node.inputs
+    )
+    output = graph.tensors[first.node.output]
+    lines = [f"{first.node.workload.kind}: {inputs} -> {output.dtype} {_shape(output)}"]
+    lines += [f"  {_comment(operator.node.origin)}" for operator in operators]
+    return "/* " + "\n * ".join(lines) + " */"
+
+
+def _parameters(operator: Operator, aliased: bool) -> str:
+    """The parameter list: inputs and constants are read only; nothing overlaps unless in place."""
+    function: CFunction = operator.function
+    inputs = len(operator.node.inputs)
+    constants = len(operator.constants)
+    texts = []
+    for index, parameter in enumerate(function.parameters):
+        read_only = "const " if index < inputs + constants else ""
+        in_place = aliased and not inputs <= index < inputs + constants
+        pointer = "*" if in_place else "*restrict "
+        texts.append(f"{read_only}{parameter.ctype} {pointer}{parameter.name}")
+    if function.workspace:
+        texts.append("int8_t *restrict workspace")
+    return ",\n    ".join(texts)
+
+
+def _address(tensor: str, layout: MemoryLayout, field: Mapping[str, str]) -> str:
+    owner = layout.owners[tensor]
+    if owner in field:
+        return field[owner]
+    return _arena_address(layout.plan.offsets[owner])
+
+
+def _arena_address(offset: int) -> str:
+    return f"arena + {offset}" if offset else "arena"

@@ -1,0 +1,66 @@
+"""What a frontend hands on: the Relax module and what it says about the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tvm import IRModule
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output as the model file declares it.
+
+    Attributes:
+        name: in the model.
+        shape: with a dynamic batch replaced.
+        dtype: as in the file; `float32` inputs and outputs end at a quantize or dequantize.
+        scale, zero_point: the quantization declared with the tensor, if any.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None = None
+    zero_point: int = 0
+
+
+@dataclass(frozen=True)
+class ModelNode:
+    """An operator of the model file.
+
+    Attributes:
+        kind: operator type in the file's terms, such as `CONV_2D` or `Conv`.
+        index: position in the file.
+        name: of the node or its first output.
+    """
+
+    kind: str
+    index: int
+    name: str
+
+    def __str__(self) -> str:
+        return f'{self.kind} #{self.index} "{self.name}"'
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A model in Relax.
+
+    Attributes:
+        module: one function `main`, a single dataflow block; quantized operators are
+            dequantize -> op -> quantize.
+        nodes: in the order of the file; the Relax variable `node<i>` holds the result of nodes[i].
+        inputs, outputs: in the order of the model.
+        notes: what the user should know.
+        rounding: how the model's reference kernels requantize, see `Workload`.
+    """
+
+    module: IRModule
+    nodes: tuple[ModelNode, ...]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    notes: tuple[str, ...]
+    rounding: str

@@ -1,0 +1,343 @@
+"""TFLite flatbuffer -> Relax, through TVM's importer.
+
+`_Converter` is the one place that works around TVM's TFLite frontend. It differs in that:
+
+- every operator's result is bound to a variable that names the model node (`node<index>`);
+- AVERAGE_POOL_2D and MAX_POOL_2D become dequantize -> pool -> quantize (TVM truncates where
+  TFLite rounds);
+- FULLY_CONNECTED flattens inputs of any rank to (batch, depth) as TFLite does;
+- SOFTMAX keeps beta;
+- the bounds of fused activations are rounded in float32 as TFLite does;
+- quantized PAD and friends are accepted: their bytes move unchanged;
+- tensors with equal or empty names stay apart.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import numpy as np
+import tflite
+from tvm import relax
+from tvm.relax.frontend.tflite import tflite_frontend
+
+from tinyaot.compiler.frontend.imported import Imported, ModelNode, Port
+from tinyaot.compiler.legalize.fixed_point import activation_range
+from tinyaot.targets import TinyaotError
+
+if TYPE_CHECKING:
+    from tvm import ir
+
+SUPPORTED = frozenset(
+    {
+        "ADD",
+        "AVERAGE_POOL_2D",
+        "CONV_2D",
+        "DEPTHWISE_CONV_2D",
+        "DEQUANTIZE",
+        "FULLY_CONNECTED",
+        "MAX_POOL_2D",
+        "MEAN",
+        "PAD",
+        "PADV2",
+        "QUANTIZE",
+        "RELU",
+        "RELU6",
+        "RELU_N1_TO_1",
+        "RESHAPE",
+        "SOFTMAX",
+        "SQUEEZE",
+        "EXPAND_DIMS",
+        "TRANSPOSE",
+    }
+)
+
+_FLOAT_TYPES = ("FLOAT32", "FLOAT16", "FLOAT64")
+_EDGE_OPERATORS = ("QUANTIZE", "DEQUANTIZE")
+
+
+def _names(enumeration: Any) -> dict[int, str]:
+    return {value: name for name, value in vars(enumeration).items() if isinstance(value, int)}
+
+
+_TYPE_NAMES = _names(tflite.TensorType)
+_OPERATOR_NAMES = _names(tflite.BuiltinOperator)
+
+
+def is_tflite(data: bytes) -> bool:
+    """Whether the bytes carry TFLite's file identifier."""
+    return data[4:8] == b"TFL3"
+
+
+def import_tflite(data: bytes) -> Imported:
+    """Reads a quantized TFLite model.
+
+    Args:
+        data: the flatbuffer.
+
+    Returns:
+        A Relax module in the form dequantize -> op -> quantize, with what the user should know.
+
+    Raises:
+        TinyaotError: the file is damaged, a float model, or uses something unsupported.
+    """
+    try:
+        model = tflite.Model.GetRootAsModel(data, 0)
+        nodes = _describe_nodes(model)
+        inputs, outputs, notes = _ports(model)
+    except TinyaotError:
+        raise
+    except Exception as error:
+        raise TinyaotError(
+            f"the TFLite file is damaged: {_first_line(error)}", "export or download it again"
+        ) from error
+    unique = _unique_names(model.Subgraphs(0))
+    converters: list[_Converter] = []
+
+    def converter(*args: Any) -> _Converter:
+        converters.append(_Converter(*args, nodes=nodes))
+        return converters[-1]
+
+    with mock.patch.object(tflite_frontend, "get_tensor_name", lambda _, index: unique[index]):
+        try:
+            module = tflite_frontend.from_tflite(model, op_converter=converter)
+        except TinyaotError:
+            raise
+        except Exception as error:
+            where = converters[0].current if converters else "the model's inputs"
+            raise TinyaotError(
+                f"cannot read {where}: {_first_line(error)}",
+                "the file may be damaged, or the operator used in a way TFLite does not define",
+            ) from error
+    return Imported(module, tuple(nodes), inputs, outputs, notes, rounding="double")
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[-1] if lines else 'no details'}"
+
+
+def _operator_name(model: Any, operator: Any) -> str:
+    code = model.OperatorCodes(operator.OpcodeIndex())
+    builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+    if builtin == tflite.BuiltinOperator.CUSTOM:
+        custom = code.CustomCode()
+        return f"CUSTOM({custom.decode(errors='replace') if custom else ''})"
+    return _OPERATOR_NAMES.get(builtin, f"operator code {builtin}")
+
+
+def _tensor_name(tensor: Any) -> str:
+    name = tensor.Name()
+    return name.decode(errors="replace") if name else ""
+
+
+def _describe_nodes(model: Any) -> list[ModelNode]:
+    """Every operator of the main subgraph; refuses what cannot be compiled."""
+    graph = model.Subgraphs(0)
+    nodes: list[ModelNode] = []
+    unsupported: list[str] = []
+    for index in range(graph.OperatorsLength()):
+        operator = graph.Operators(index)
+        name = _operator_name(model, operator)
+        output = graph.Tensors(operator.Outputs(0))
+        node = ModelNode(name, index, _tensor_name(output))
+        nodes.append(node)
+        if name not in SUPPORTED:
+            unsupported.append(str(node))
+        for position in range(operator.InputsLength()):
+            if operator.Inputs(position) < 0 or name in _EDGE_OPERATORS:
+                continue
+            tensor = graph.Tensors(operator.Inputs(position))
+            kind = _TYPE_NAMES.get(tensor.Type(), "unknown")
+            if kind in _FLOAT_TYPES:
+                raise TinyaotError(
+                    f"{node} computes in {kind.lower()}: this is not a fully quantized model",
+                    "convert with full-integer quantization (int8 activations and weights) and "
+                    "a representative data set",
+                )
+    if unsupported:
+        more = f" and {len(unsupported) - 3} more" if len(unsupported) > 3 else ""
+        raise TinyaotError(
+            f"operator not supported: {', '.join(unsupported[:3])}{more}",
+            f"supported are {', '.join(sorted(SUPPORTED))}",
+        )
+    return nodes
+
+
+def _unique_names(graph: Any) -> list[str]:
+    names = [_tensor_name(graph.Tensors(index)) for index in range(graph.TensorsLength())]
+    counts = Counter(names)
+    return [
+        name if name and counts[name] == 1 else f"{name or 'tensor'}_{index}"
+        for index, name in enumerate(names)
+    ]
+
+
+def _ports(model: Any) -> tuple[tuple[Port, ...], tuple[Port, ...], tuple[str, ...]]:
+    """Inputs, outputs and notes; refuses shapes that are not known."""
+    graph = model.Subgraphs(0)
+    names = _unique_names(graph)
+    notes: list[str] = []
+
+    def port(index: int, role: str) -> Port:
+        tensor = graph.Tensors(index)
+        name = names[index]
+        shape = tuple(int(size) for size in tensor.ShapeAsNumpy()) if tensor.ShapeLength() else ()
+        signature = shape
+        if tensor.ShapeSignatureLength() == len(shape) and shape:
+            signature = tuple(int(size) for size in tensor.ShapeSignatureAsNumpy())
+        for axis, (size, declared) in enumerate(itertools.zip_longest(shape, signature)):
+            if size < 1 or (declared == -1 and axis > 0 and size != 1):
+                raise TinyaotError(
+                    f'{role} "{name}" has a dynamic shape {list(signature)}',
+                    "fix every dimension when converting the model",
+                )
+        if signature and signature[0] == -1:
+            notes.append(f'{role} "{name}": dynamic batch set to {shape[0]}')
+        quantization = tensor.Quantization()
+        scale, zero_point = None, 0
+        if quantization is not None and quantization.ScaleLength() == 1:
+            scale, zero_point = float(quantization.Scale(0)), int(quantization.ZeroPoint(0))
+        dtype = _TYPE_NAMES.get(tensor.Type(), "unknown").lower()
+        return Port(name, shape, dtype, scale, zero_point)
+
+    inputs = tuple(port(int(index), "input") for index in _indices(graph.InputsAsNumpy()))
+    outputs = tuple(port(int(index), "output") for index in _indices(graph.OutputsAsNumpy()))
+    if not inputs or not outputs:
+        raise TinyaotError("the model has no inputs or no outputs", "export it again")
+    return inputs, outputs, tuple(notes)
+
+
+def _indices(array: Any) -> list[int]:
+    return [] if isinstance(array, int) else [int(index) for index in array]
+
+
+class _Converter(tflite_frontend.OperatorConverter):  # type: ignore[misc]
+    """TVM's converter with the differences that the module's docstring lists."""
+
+    def __init__(self, *args: Any, nodes: list[ModelNode]) -> None:
+        super().__init__(*args)
+        self._nodes = nodes
+        self.current = "the first operator"
+
+    def check_unsupported_ops(self) -> None:
+        """Nothing: `_describe_nodes` has refused unsupported operators by name."""
+
+    def convert_op_to_relax(self) -> None:
+        for index in range(self.subgraph.OperatorsLength()):
+            operator = self.subgraph.Operators(index)
+            self.current = str(self._nodes[index])
+            result = self.convert_map[self.get_op_code_str(operator)](op=operator)
+            result = self.bb.emit(result, name_hint=f"node{index}")
+            outputs = self.get_output_tensors(operator)
+            for position, output in enumerate(outputs):
+                value = result if len(outputs) == 1 else result[position]
+                self.exp_tab.set_expr(self._name(output), value)
+
+    def convert_pool2d(self, op: Any, pool_type: str) -> ir.Expr:
+        options = self._options(op, tflite.Pool2DOptions)
+        source, output = self.get_input_tensors(op)[0], self.get_output_tensors(op)[0]
+        _, height, width, _ = (int(size) for size in self.get_tensor_shape(source))
+        window = (options.FilterHeight(), options.FilterWidth())
+        strides = (options.StrideH(), options.StrideW())
+        padding = [0, 0, 0, 0]
+        if options.Padding() == tflite.Padding.SAME:
+            top, bottom = tflite_frontend.get_pad_value(height, window[0], strides[0])
+            left, right = tflite_frontend.get_pad_value(width, window[1], strides[1])
+            padding = [top, left, bottom, right]
+        pool = {"average": relax.op.nn.avg_pool2d, "max": relax.op.nn.max_pool2d}[pool_type]
+        pooled = pool(
+            self.dequantize(self.get_expr(source.tensor_idx), source),
+            pool_size=window,
+            strides=strides,
+            padding=padding,
+            layout="NHWC",
+        )
+        return self._quantize_and_clamp(pooled, output, options.FusedActivationFunction())
+
+    def convert_fully_connected(self, op: Any) -> ir.Expr:
+        options = self._options(op, tflite.FullyConnectedOptions)
+        tensors = self.get_input_tensors(op)
+        source, weight, output = tensors[0], tensors[1], self.get_output_tensors(op)[0]
+        if self.has_expr(weight.tensor_idx):
+            raise TinyaotError(
+                f"{self.current} takes its weights from another operator",
+                "FULLY_CONNECTED needs constant weights",
+            )
+        depth = int(self.get_tensor_shape(weight)[1])
+        flat = relax.op.reshape(self.get_expr(source.tensor_idx), (-1, depth))
+        values = relax.const(np.ascontiguousarray(self.get_tensor_value(weight).T))
+        result = relax.op.matmul(
+            self.dequantize(flat, source),
+            relax.op.dequantize(
+                values, weight.qnn_params["scale"], weight.qnn_params["zero_point"], axis=1
+            ),
+        )
+        if len(tensors) == 3 and tensors[2].tensor_idx >= 0:
+            bias = tensors[2]
+            scale = source.qnn_params["scale"].value.numpy().astype("float64")
+            scale = scale * weight.qnn_params["scale"].value.numpy()
+            result = relax.op.add(
+                result,
+                relax.op.dequantize(
+                    relax.const(self.get_tensor_value(bias)),
+                    relax.const(scale.astype("float32")),
+                    relax.const(0, "int32"),
+                    axis=0,
+                ),
+            )
+        quantized = self._quantize_and_clamp(result, output, options.FusedActivationFunction())
+        shape = tuple(int(size) for size in self.get_tensor_shape(output))
+        return relax.op.reshape(quantized, shape) if len(shape) != 2 else quantized
+
+    def convert_softmax(self, op: Any) -> ir.Expr:
+        beta = self._options(op, tflite.SoftmaxOptions).Beta()
+        source, output = self.get_input_tensors(op)[0], self.get_output_tensors(op)[0]
+        logits = self.dequantize(self.get_expr(source.tensor_idx), source)
+        if beta != 1.0:
+            logits = relax.op.multiply(logits, relax.const(beta, "float32"))
+        return self.quantize(relax.op.nn.softmax(logits, axis=-1), output)
+
+    def convert_qnn_fused_activation_function(
+        self, expr: ir.Expr, fused_activation_fn: int, scale: float, zero_point: int, dtype: str
+    ) -> ir.Expr:
+        bounds = self._activation_bounds(fused_activation_fn)
+        low, high = activation_range(*bounds, float(scale), int(zero_point), dtype)
+        return relax.op.clip(expr, min=low, max=high)
+
+    def _quantize_and_clamp(self, expr: ir.Expr, output: Any, activation: int) -> ir.Expr:
+        return self.convert_qnn_fused_activation_function(
+            self.quantize(expr, output),
+            activation,
+            output.qnn_params["scale"].value.numpy().item(),
+            output.qnn_params["zero_point"].value.numpy().item(),
+            self.get_tensor_type_str(output.tensor.Type()),
+        )
+
+    def _activation_bounds(self, activation: int) -> tuple[float, float]:
+        infinity = float("inf")
+        kinds = tflite.ActivationFunctionType
+        bounds = {
+            kinds.NONE: (-infinity, infinity),
+            kinds.RELU: (0.0, infinity),
+            kinds.RELU6: (0.0, 6.0),
+            kinds.RELU_N1_TO_1: (-1.0, 1.0),
+        }
+        if activation not in bounds:
+            name = self.activation_fn_type.get(activation, activation)
+            raise TinyaotError(
+                f"{self.current} has the fused activation {name}",
+                "fused activations may be RELU, RELU6 and RELU_N1_TO_1",
+            )
+        return bounds[activation]
+
+    def _options(self, op: Any, kind: Any) -> Any:
+        options, table = kind(), op.BuiltinOptions()
+        options.Init(table.Bytes, table.Pos)
+        return options
+
+    def _name(self, tensor: Any) -> str:
+        return str(tflite_frontend.get_tensor_name(self.subgraph, tensor.tensor_idx))

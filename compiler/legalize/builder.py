@@ -1,0 +1,171 @@
+"""Builds the quantized graph while the legalization rules read the Relax function.
+
+A `Value` is an activation as a rule sees it: the tensor that holds its bytes, and how the
+model's axis order differs from the bytes' order. NCHW models come out NHWC inside: operators on
+images ask for their input as NHWC, results say that they are stored so, and a transpose is only
+made where the order of bytes matters and differs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyaot.compiler.graph import Node, Tensor
+from tinyaot.schedules.workload import Reshape, Transpose, Workload
+
+NCHW_TO_NHWC = (0, 2, 3, 1)
+
+
+@dataclass(frozen=True)
+class Value:
+    """An activation.
+
+    Attributes:
+        tensor: the graph tensor with its bytes; its shape is the stored one.
+        stored: the stored axis order as a permutation of the model's axes.
+        flat_order: for a flattened activation, the stored place of each element of the model's
+            flat order; None where the two agree.
+    """
+
+    tensor: Tensor
+    stored: tuple[int, ...]
+    flat_order: NDArray[np.int64] | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape in the model's axis order."""
+        shape = [0] * len(self.stored)
+        for place, axis in enumerate(self.stored):
+            shape[axis] = self.tensor.shape[place]
+        return tuple(shape)
+
+    @property
+    def scale(self) -> float:
+        """The real size of one step."""
+        if self.tensor.scale is None:
+            raise ValueError(f"{self.tensor.name} has no scale")
+        return self.tensor.scale
+
+    @property
+    def zero_point(self) -> int:
+        """The quantized value of the real number 0."""
+        return self.tensor.zero_point
+
+
+def identity(rank: int) -> tuple[int, ...]:
+    """The permutation that changes nothing."""
+    return tuple(range(rank))
+
+
+def same_bytes(shape: tuple[int, ...], axes: tuple[int, ...]) -> bool:
+    """Whether permuting a tensor of this shape leaves its bytes in place."""
+    moved = [axis for axis in axes if shape[axis] != 1]
+    return moved == sorted(moved)
+
+
+class GraphBuilder:
+    """Collects tensors and nodes; names new tensors after the model's."""
+
+    def __init__(self) -> None:
+        self.tensors: dict[str, Tensor] = {}
+        self.nodes: list[Node] = []
+
+    def add_tensor(self, tensor: Tensor) -> Tensor:
+        """Adds a tensor under a name that is not taken."""
+        name, count = tensor.name, 1
+        while name in self.tensors:
+            count += 1
+            name = f"{tensor.name}_{count}"
+        tensor = replace(tensor, name=name)
+        self.tensors[name] = tensor
+        return tensor
+
+    def emit(
+        self,
+        workload: Workload,
+        inputs: tuple[Tensor, ...],
+        output: Tensor,
+        origin: str,
+        constants: Mapping[str, NDArray[np.generic]] | None = None,
+    ) -> Tensor:
+        """Adds a node and its output tensor."""
+        output = self.add_tensor(output)
+        names = tuple(tensor.name for tensor in inputs)
+        self.nodes.append(Node(workload, names, output.name, constants or {}, origin))
+        return output
+
+    def reshape(self, tensor: Tensor, shape: tuple[int, ...], origin: str) -> Tensor:
+        """The same bytes under another shape."""
+        if tensor.shape == shape:
+            return tensor
+        output = replace(tensor, name=f"{tensor.name}_reshaped", shape=shape)
+        return self.emit(Reshape(tensor.shape, shape), (tensor,), output, origin)
+
+    def transpose(self, tensor: Tensor, axes: tuple[int, ...], origin: str) -> Tensor:
+        """The tensor with its stored axes permuted; no copy where the bytes stay in place."""
+        if axes == identity(len(axes)):
+            return tensor
+        shape = tuple(tensor.shape[axis] for axis in axes)
+        if same_bytes(tensor.shape, axes):
+            return self.reshape(tensor, shape, origin)
+        output = replace(tensor, name=f"{tensor.name}_transposed", shape=shape)
+        return self.emit(Transpose(tensor.shape, shape, axes), (tensor,), output, origin)
+
+    def store_as(self, value: Value, stored: tuple[int, ...], origin: str) -> Tensor:
+        """The value's tensor with its axes stored in the given order."""
+        value = self._in_flat_order(value, origin)
+        axes = tuple(value.stored.index(axis) for axis in stored)
+        return self.transpose(value.tensor, axes, origin)
+
+    def in_model_order(self, value: Value, origin: str) -> Tensor:
+        """The value's tensor with its axes in the model's order."""
+        return self.store_as(value, identity(len(value.stored)), origin)
+
+    def rename_axes(self, value: Value, axes: tuple[int, ...], origin: str) -> Value:
+        """A transpose in the model's order, which here only renames the stored axes."""
+        if value.flat_order is not None:
+            value = Value(self.in_model_order(value, origin), value.stored)
+        return Value(value.tensor, tuple(axes.index(axis) for axis in value.stored))
+
+    def flatten(self, value: Value, shape: tuple[int, ...], origin: str) -> Value:
+        """A reshape in the model's order that remembers, and does not undo, the stored order."""
+        whole = value.shape[0] == shape[0] == 1 and len(shape) == 2
+        if value.flat_order is not None or not whole:
+            tensor = self.reshape(self.in_model_order(value, origin), shape, origin)
+            return Value(tensor, identity(len(shape)))
+        order: NDArray[np.int64] | None = None
+        if not same_bytes(value.shape, value.stored):
+            stored_places = np.arange(math.prod(value.shape)).reshape(value.tensor.shape)
+            order = stored_places.transpose(np.argsort(value.stored)).reshape(-1)
+        tensor = self.reshape(value.tensor, shape, origin)
+        return Value(tensor, identity(2), order)
+
+    def _in_flat_order(self, value: Value, origin: str) -> Value:
+        """Undoes a remembered flat order by a transpose of the tensor that was flattened."""
+        if value.flat_order is None:
+            return value
+        source = self._before_reshape(value.tensor)
+        axes = _axes_of_order(source.shape, value.flat_order)
+        moved = self.transpose(source, axes, origin)
+        return Value(self.reshape(moved, value.tensor.shape, origin), value.stored)
+
+    def _before_reshape(self, tensor: Tensor) -> Tensor:
+        for node in reversed(self.nodes):
+            if node.output == tensor.name and isinstance(node.workload, Reshape):
+                return self.tensors[node.inputs[0]]
+        raise AssertionError(f"{tensor.name} is not a reshape")
+
+
+def _axes_of_order(shape: tuple[int, ...], order: NDArray[np.int64]) -> tuple[int, ...]:
+    """The permutation of a tensor's axes that yields its elements in the given flat order."""
+    # Only NHWC storage of an NCHW tensor is ever flattened out of order.
+    axes = (0, 3, 1, 2)
+    places = np.arange(math.prod(shape)).reshape(shape).transpose(axes).reshape(-1)
+    if not np.array_equal(places, order):
+        raise AssertionError("a flattened tensor was stored in an unknown order")
+    return axes

@@ -1,0 +1,191 @@
+"""CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED, as conv2d and matmul with a constant operand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyaot.compiler.legalize.builder import NCHW_TO_NHWC, Value, identity
+from tinyaot.compiler.legalize.fixed_point import quantize_multipliers
+from tinyaot.compiler.legalize.group import Group
+from tinyaot.compiler.legalize.relax_reader import QuantizedConstant, ints, op_name, shape_of
+from tinyaot.schedules.workload import Conv2D, DepthwiseConv2D, FullyConnected
+
+Constants = dict[str, NDArray[np.generic]]
+Int64 = NDArray[np.int64]
+
+NHWC = (0, 1, 2, 3)
+
+
+def conv2d(group: Group, call: Any, bias: Any) -> Value:
+    """relax.nn.conv2d with an optional bias; NHWC or NCHW, any constant kernel layout."""
+    attrs = call.attrs
+    layout = str(attrs.data_layout)
+    if layout not in ("NHWC", "NCHW"):
+        raise group.unsupported(f"has the data layout {layout}", "use NHWC or NCHW")
+    stored = NHWC if layout == "NHWC" else NCHW_TO_NHWC
+    weight = _weight(group, call.args[1])
+    source = group.operand(call.args[0])
+    tensor = group.builder.store_as(source, stored, group.origin)
+    output_shape = _in_order(shape_of(call), stored)
+    channels, out_channels, groups = tensor.shape[3], output_shape[3], int(attrs.groups)
+    kernel_layout = str(attrs.kernel_layout)
+    values = _signed(group, weight)
+    geometry: dict[str, Any] = {
+        "input_shape": tensor.shape,
+        "output_shape": output_shape,
+        "strides": ints(attrs.strides),
+        "padding": ints(attrs.padding),
+        "dilation": ints(attrs.dilation),
+        "input_zero_point": source.zero_point,
+        "output_zero_point": group.zero_point,
+        "clamp": group.clamp,
+        "rounding": group.rounding,
+    }
+    constants: Constants
+    workload: Conv2D | DepthwiseConv2D
+    # HWOI holds (KH, KW, C, M); the field order of a depthwise constant is what matters.
+    hwoi = values.transpose([kernel_layout.index(axis) for axis in "HWOI"])
+    if groups == channels and groups > 1 or (groups == 1 and channels == 1 and out_channels == 1):
+        kernel = hwoi.shape[:2]
+        constants = {"weight": hwoi.reshape(*kernel, out_channels)}
+        workload = DepthwiseConv2D(kernel=kernel, **geometry)
+    else:
+        kernel = hwoi.shape[:2]
+        constants = {"weight": hwoi.transpose(2, 0, 1, 3)}
+        workload = Conv2D(kernel=kernel, groups=groups, **geometry)
+    constants |= _scaling(group, source, weight, bias, out_channels)
+    output = group.builder.emit(
+        workload, (tensor,), group.output(output_shape), group.origin, _contiguous(constants)
+    )
+    return group.done(output, stored)
+
+
+def matmul(group: Group, call: Any, bias: Any) -> Value:
+    """relax.matmul of an activation (rows, I) with a constant (I, O)."""
+    weight = _weight(group, call.args[1])
+    source = group.operand(call.args[0])
+    if weight.values.ndim != 2 or len(source.tensor.shape) < 1:
+        raise group.unsupported("multiplies by a constant that is not a matrix")
+    values = _signed(group, weight)
+    depth, outputs = values.shape
+    shape = shape_of(call)
+    tensor = source.tensor
+    if source.flat_order is not None:
+        reordered = np.empty_like(values)
+        reordered[source.flat_order] = values
+        values = reordered
+    else:
+        tensor = group.builder.in_model_order(source, group.origin)
+    workload = FullyConnected(
+        batch=int(np.prod(shape[:-1], dtype=np.int64)),
+        input_size=depth,
+        output_size=outputs,
+        input_zero_point=source.zero_point,
+        output_zero_point=group.zero_point,
+        clamp=group.clamp,
+        rounding=group.rounding,
+    )
+    # TFLite multiplies the two scales of a per-tensor dense layer in float32.
+    single = group.rounding == "double" and weight.scale.size == 1
+    constants: Constants = {"weight": values.T}
+    constants |= _scaling(group, source, weight, bias, outputs, float32_product=single)
+    output = group.builder.emit(
+        workload, (tensor,), group.output(shape), group.origin, _contiguous(constants)
+    )
+    return group.done(output, identity(len(shape)))
+
+
+def split_bias(group: Group, call: Any) -> tuple[Any, Any] | None:
+    """The conv2d or matmul under an add of a constant, and that constant; None if not one."""
+    for inner, bias in ((call.args[0], call.args[1]), (call.args[1], call.args[0])):
+        value = group.reader.value(inner)
+        if op_name(value) not in ("relax.nn.conv2d", "relax.matmul"):
+            continue
+        if group.constant(bias) is not None or group.reader.constant(bias) is not None:
+            return value, bias
+    return None
+
+
+def _in_order(shape: tuple[int, ...], stored: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(shape[axis] for axis in stored)
+
+
+def _contiguous(constants: Constants) -> Constants:
+    return {name: np.ascontiguousarray(array) for name, array in constants.items()}
+
+
+def _weight(group: Group, expr: Any) -> QuantizedConstant:
+    weight = group.constant(expr)
+    if weight is None:
+        raise group.unsupported(
+            "has weights that are not quantized constants", "fold the weights into the model"
+        )
+    return weight
+
+
+def _signed(group: Group, weight: QuantizedConstant) -> NDArray[np.int8]:
+    """The weights with their zero point taken off; they must fit int8."""
+    zero_points = np.unique(weight.zero_point)
+    if zero_points.size != 1:
+        raise group.unsupported(
+            "has weights with a zero point per channel", "quantize weights symmetrically"
+        )
+    values = weight.values.astype(np.int64) - zero_points[0]
+    if values.min(initial=0) < -128 or values.max(initial=0) > 127:
+        raise group.unsupported(
+            f"has weights with zero point {zero_points[0]} that do not fit int8",
+            "quantize weights symmetrically (zero point 0)",
+        )
+    return values.astype(np.int8)
+
+
+def _scaling(
+    group: Group,
+    source: Value,
+    weight: QuantizedConstant,
+    bias: Any,
+    channels: int,
+    *,
+    float32_product: bool = False,
+) -> Constants:
+    """Bias, multiplier and shift of each output channel.
+
+    The factor is input scale * weight scale / output scale in double, as in TFLite's
+    `PopulateConvolutionQuantizationParams` and `GetQuantizedConvolutionMultipler`.
+    """
+    if weight.scale.size not in (1, channels):
+        raise group.unsupported(
+            f"has {weight.scale.size} weight scales for {channels} output channels",
+            "quantize weights per tensor or per output channel",
+        )
+    scales = np.broadcast_to(weight.scale, (channels,)).astype(np.float64)
+    product = np.float64(source.scale) * scales
+    if float32_product:
+        product = (np.float32(source.scale) * weight.scale).astype(np.float64).repeat(channels)
+    multiplier, shift = quantize_multipliers(product / np.float64(group.scale))
+    return {
+        "bias": _bias(group, bias, product, channels),
+        "multiplier": multiplier,
+        "shift": shift,
+    }
+
+
+def _bias(group: Group, expr: Any, scales: NDArray[np.float64], channels: int) -> NDArray[np.int32]:
+    """The int32 bias in units of the accumulator."""
+    if expr is None:
+        return np.zeros(channels, np.int32)
+    quantized = group.constant(expr)
+    if quantized is not None:
+        values: Int64 = quantized.values.astype(np.int64) - quantized.zero_point
+    else:
+        real = group.reader.constant(expr)
+        if real is None:
+            raise group.unsupported("has a bias that is not a constant")
+        values = np.rint(real.astype(np.float64).reshape(-1) / scales).astype(np.int64)
+    values = np.broadcast_to(values.reshape(-1), (channels,))
+    if np.abs(values).max(initial=0) > 2**31 - 1:
+        raise group.unsupported("has a bias that does not fit int32")
+    return values.astype(np.int32)

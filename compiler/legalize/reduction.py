@@ -1,0 +1,136 @@
+"""AVERAGE_POOL_2D, MAX_POOL_2D, MEAN and SOFTMAX."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tinyaot.compiler.legalize.builder import NCHW_TO_NHWC, Value, identity
+from tinyaot.compiler.legalize.fixed_point import (
+    quantize_multiplier,
+    softmax_exp_table,
+)
+from tinyaot.compiler.legalize.group import Group, scalar
+from tinyaot.compiler.legalize.relax_reader import ints, op_name, shape_of
+from tinyaot.schedules.workload import Mean, Pool2D, Softmax
+
+NHWC = (0, 1, 2, 3)
+
+
+def average_pool2d(group: Group, call: Any) -> Value:
+    """relax.nn.avg_pool2d."""
+    if bool(call.attrs.count_include_pad) and any(ints(call.attrs.padding)):
+        raise group.unsupported("counts padding in its average", "set count_include_pad to 0")
+    return _pool(group, call, "average")
+
+
+def max_pool2d(group: Group, call: Any) -> Value:
+    """relax.nn.max_pool2d."""
+    return _pool(group, call, "max")
+
+
+def _pool(group: Group, call: Any, mode: str) -> Value:
+    attrs = call.attrs
+    stored = NHWC if str(attrs.layout) == "NHWC" else NCHW_TO_NHWC
+    if ints(attrs.dilation) != (1, 1):
+        raise group.unsupported("pools with a dilated window", "use dilation 1")
+    source = group.operand(call.args[0])
+    if (source.scale, source.zero_point) != (group.scale, group.zero_point):
+        raise group.unsupported(
+            "changes the scale while pooling", "quantize its input and output alike"
+        )
+    tensor = group.builder.store_as(source, stored, group.origin)
+    shape = shape_of(call)
+    output_shape = tuple(shape[axis] for axis in stored)
+    workload = Pool2D(
+        mode=mode,
+        input_shape=tensor.shape,  # type: ignore[arg-type]
+        output_shape=output_shape,  # type: ignore[arg-type]
+        kernel=ints(attrs.pool_size),  # type: ignore[arg-type]
+        strides=ints(attrs.strides),  # type: ignore[arg-type]
+        padding=ints(attrs.padding),  # type: ignore[arg-type]
+        clamp=group.clamp,
+    )
+    output = group.builder.emit(workload, (tensor,), group.output(output_shape), group.origin)
+    return group.done(output, stored)
+
+
+def mean(group: Group, call: Any) -> Value:
+    """relax.mean over neighbouring axes, such as the two spatial ones."""
+    source = group.operand(call.args[0])
+    rank = len(source.stored)
+    axes = ints(call.attrs.axis) if call.attrs.axis is not None else identity(rank)
+    reduced_axes = {axis % rank for axis in axes}
+    tensor = group.builder.store_as(source, source.stored, group.origin)
+    places = sorted(source.stored.index(axis) for axis in reduced_axes)
+    if places != list(range(places[0], places[-1] + 1)):
+        raise group.unsupported(f"averages axes {axes}", "reduce neighbouring axes only")
+    outer = math.prod(tensor.shape[: places[0]])
+    inner = math.prod(tensor.shape[places[-1] + 1 :])
+    count = math.prod(tensor.shape[places[0] : places[-1] + 1])
+    multiplier, shift = _mean_multiplier(source.scale / group.scale, count, group.rounding)
+    workload = Mean(
+        outer=outer,
+        reduced=count,
+        inner=inner,
+        input_zero_point=source.zero_point,
+        output_zero_point=group.zero_point,
+        multiplier=multiplier,
+        shift=shift,
+        clamp=group.clamp,
+        rounding=group.rounding,
+    )
+    shape, stored = _after_reduction(source, reduced_axes, bool(call.attrs.keepdims))
+    output = group.builder.emit(workload, (tensor,), group.output(shape), group.origin)
+    return group.done(output, stored)
+
+
+def _mean_multiplier(factor: float, count: int, rounding: str) -> tuple[int, int]:
+    """The factor divided by the number of elements, in TFLite's integer steps for TFLite models.
+
+    Source: `QuantizedMeanOrSum` in TFLite's `reference/reduce.h`.
+    """
+    if rounding == "single":
+        return quantize_multiplier(factor / count)
+    multiplier, shift = quantize_multiplier(factor)
+    headroom = min(count.bit_length() - 1, 32, 31 + shift)
+    return (multiplier << headroom) // count, shift - headroom
+
+
+def _after_reduction(
+    source: Value, reduced: set[int], keep: bool
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Stored shape and stored axes of a reduction's result."""
+    shape, stored = source.tensor.shape, source.stored
+    if keep:
+        kept = tuple(
+            1 if axis in reduced else size for axis, size in zip(stored, shape, strict=True)
+        )
+        return kept, stored
+    left = [(axis, size) for axis, size in zip(stored, shape, strict=True) if axis not in reduced]
+    names = sorted(axis for axis, _ in left)
+    return tuple(size for _, size in left), tuple(names.index(axis) for axis, _ in left)
+
+
+def softmax(group: Group, call: Any) -> Value:
+    """relax.nn.softmax over the last axis; source: TFLite's `reference/softmax.h`."""
+    logits, beta = group.reader.value(call.args[0]), 1.0
+    if op_name(logits) == "relax.multiply":
+        beta = scalar(group.reader, logits.args[1])
+        logits = group.reader.value(logits.args[0])
+    source = group.operand(logits)
+    rank = len(source.stored)
+    if int(call.attrs.axis) % rank != rank - 1:
+        raise group.unsupported(f"takes softmax over axis {call.attrs.axis}", "use the last axis")
+    if group.dtype != "int8" or not math.isclose(group.scale, 1 / 256) or group.zero_point != -128:
+        raise group.unsupported(
+            f"writes softmax with scale {group.scale:g} and zero point {group.zero_point}",
+            "int8 softmax has scale 1/256 and zero point -128",
+        )
+    tensor = group.builder.in_model_order(source, group.origin)
+    workload = Softmax(rows=math.prod(tensor.shape[:-1]), depth=tensor.shape[-1])
+    constants = {"table": softmax_exp_table(source.scale, beta)}
+    output = group.builder.emit(
+        workload, (tensor,), group.output(tensor.shape), group.origin, constants
+    )
+    return group.done(output)

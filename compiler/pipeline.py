@@ -1,0 +1,98 @@
+"""The whole lowering, one line a step, in reading order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinyaot.compiler.codegen.module import emit_program
+from tinyaot.compiler.codegen.verify import verify_program
+from tinyaot.compiler.frontend import import_model
+from tinyaot.compiler.graph import Graph
+from tinyaot.compiler.legalize import legalize
+from tinyaot.compiler.memory.layout import MemoryLayout, plan_memory
+from tinyaot.compiler.scheduling import Operator, schedule_graph
+from tinyaot.compiler.transform import simplify
+from tinyaot.schedules.registry import Decisions
+from tinyaot.schedules.workload import Workload
+from tinyaot.targets import Program, Target
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """What every stage of the pipeline made."""
+
+    graph: Graph
+    operators: tuple[Operator, ...]
+    layout: MemoryLayout
+    program: Program
+
+
+def lower(
+    data: bytes,
+    name: str,
+    target: Target,
+    *,
+    decisions: Mapping[Workload, Decisions] | None = None,
+    dump: Path | None = None,
+    progress: Progress = lambda step: None,
+) -> Lowered:
+    """Compiles a model file to C.
+
+    Args:
+        data: the bytes of a TFLite or ONNX file.
+        name: C identifier of the model.
+        target: the core.
+        decisions: schedule sizes by workload.
+        dump: a folder that receives the form after each step as text.
+        progress: called with the name of each step before it runs.
+
+    Raises:
+        TinyaotError: the model cannot be compiled; says which node and what to do.
+    """
+    dumped = _Dump(dump)
+    progress("import")
+    imported = import_model(data)
+    dumped.write("import.relax", lambda: imported.module.script(show_meta=False))
+    progress("legalize")
+    graph = legalize(imported, name)
+    dumped.write("legalize.txt", graph.format)
+    progress("simplify")
+    graph = simplify(graph)
+    dumped.write("simplify.txt", graph.format)
+    progress("schedule")
+    operators = schedule_graph(graph, target, decisions)
+    dumped.write("schedule.tir", lambda: "\n".join(_kernel_text(op) for op in operators))
+    progress("plan memory")
+    layout = plan_memory(graph, operators)
+    dumped.write("memory.txt", layout.format)
+    progress("emit")
+    program = emit_program(graph, operators, layout, target)
+    for file, text in program.files.items():
+        dumped.write(file, lambda text=text: text)
+    progress("verify")
+    verify_program(program)
+    return Lowered(graph, operators, layout, program)
+
+
+def _kernel_text(operator: Operator) -> str:
+    head = f"# {operator.node.origin}: {operator.rule} {dict(operator.decisions)}"
+    return f"{head}\n{operator.kernel.func.script()}\n"
+
+
+class _Dump:
+    """Writes the form after each step, numbered in order, if a folder is given."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._count = 0
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def write(self, name: str, text: Callable[[], str]) -> None:
+        if self._folder is not None:
+            (self._folder / f"{self._count:02}_{name}").write_text(text(), encoding="utf-8")
+            self._count += 1

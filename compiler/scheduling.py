@@ -1,0 +1,73 @@
+"""Gives every node of a graph its kernel: the rule for the core, sizes, C and packed constants."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyaot.compiler.codegen.c import CFunction, print_function
+from tinyaot.compiler.codegen.lower import lower_kernel
+from tinyaot.compiler.graph import Graph, Node
+from tinyaot.schedules.registry import Decisions, Kernel, find_rule, schedule
+from tinyaot.schedules.workload import Reshape, Workload
+from tinyaot.targets import Target
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A node with its code.
+
+    Attributes:
+        node: what it computes.
+        rule: name of the schedule rule.
+        decisions: the knobs that were set.
+        kernel: in TIR; operators with equal kernels hold the same object.
+        function: the kernel in C.
+        constants: in the order and form of the kernel's parameters.
+    """
+
+    node: Node
+    rule: str
+    decisions: Decisions
+    kernel: Kernel
+    function: CFunction
+    constants: Mapping[str, NDArray[np.generic]]
+
+
+def schedule_graph(
+    graph: Graph, target: Target, decisions: Mapping[Workload, Decisions] | None = None
+) -> tuple[Operator, ...]:
+    """The operators of a graph in execution order; reshapes have no code and are left out.
+
+    Args:
+        graph: what to compute.
+        target: its features choose the rules.
+        decisions: sizes by workload; the rule's defaults where there are none.
+
+    Raises:
+        LookupError: no rule computes a node.
+        ValueError: a decision is not valid for its workload.
+    """
+    kernels: dict[tuple[Workload, str], tuple[Kernel, CFunction]] = {}
+    operators = []
+    for node in graph.nodes:
+        workload = node.workload
+        if isinstance(workload, Reshape):
+            continue
+        chosen = dict((decisions or {}).get(workload, {}))
+        key = (workload, json.dumps(chosen, sort_keys=True))
+        if key not in kernels:
+            kernel = schedule(workload, target.features, chosen)
+            kernels[key] = (kernel, print_function(lower_kernel(kernel.func)))
+        kernel, function = kernels[key]
+        constants = {
+            name: np.ascontiguousarray(array)
+            for name, array in kernel.pack(dict(node.constants)).items()
+        }
+        rule = find_rule(workload, target.features).name
+        operators.append(Operator(node, rule, chosen, kernel, function, constants))
+    return tuple(operators)

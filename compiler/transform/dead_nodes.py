@@ -1,0 +1,20 @@
+"""Removes operators whose results nothing reads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tinyaot.compiler.graph import Graph
+
+
+def remove_dead_nodes(graph: Graph) -> Graph:
+    """Keeps the nodes that an output depends on, and the tensors they touch."""
+    needed = set(graph.outputs)
+    kept = []
+    for node in reversed(graph.nodes):
+        if node.output in needed:
+            needed.update(node.inputs)
+            kept.append(node)
+    needed.update(graph.inputs)
+    tensors = {name: tensor for name, tensor in graph.tensors.items() if name in needed}
+    return replace(graph, nodes=tuple(reversed(kept)), tensors=tensors)
