@@ -18,7 +18,7 @@
 /* From the linker script. */
 extern uint32_t tinyaot_data_load[], tinyaot_data_start[], tinyaot_data_end[];
 extern uint32_t tinyaot_bss_start[], tinyaot_bss_end[];
-extern uint32_t tinyaot_stack_top[], tinyaot_ram_start[], tinyaot_ram_end[];
+extern uint32_t tinyaot_stack_bottom[], tinyaot_stack_top[], tinyaot_ram_end[];
 
 int main(void);
 void tinyaot_reset(void);
@@ -79,6 +79,10 @@ static void print_field(const char *name, uint32_t value)
 /* frame: r0-r3, r12, lr, pc, xPSR as the exception entry pushed them. */
 void tinyaot_report_fault(const uint32_t *frame)
 {
+    if (frame < tinyaot_stack_bottom) {
+        semihosting_print("tinyaot-error the stack overflowed, and the core faulted\n");
+        semihosting_exit(3);
+    }
     uint32_t exception;
     __asm__ volatile("mrs %0, ipsr" : "=r"(exception));
     print_field("tinyaot-fault exception=", exception);
@@ -86,7 +90,7 @@ void tinyaot_report_fault(const uint32_t *frame)
     print_field(" hfsr=", HFSR);
     print_field(" mmfar=", MMFAR);
     print_field(" bfar=", BFAR);
-    if (frame >= tinyaot_ram_start && frame + 8 <= tinyaot_ram_end) {
+    if (frame + 8 <= tinyaot_ram_end) {
         print_field(" lr=", frame[5]);
         print_field(" pc=", frame[6]);
     }

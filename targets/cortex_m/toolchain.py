@@ -106,7 +106,8 @@ def _link(objects: list[Path], target: Target, board: Board, directory: Path) ->
 def _link_error(message: str, objects: list[Path], board: Board, directory: Path) -> TinyaotError:
     overflows = re.findall(r"region `(\w+)' overflowed by (\d+) bytes", message)
     if not overflows:
-        first = next((line for line in message.splitlines() if line), "no message")
+        lines = message.splitlines() or ["no message"]
+        first = next((line for line in lines if "undefined reference" in line), lines[0])
         return TinyaotError(
             f"the linker rejects the generated C: {first}",
             "this is a bug in tinyaot: please report it with the files in the folder below",
