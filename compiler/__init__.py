@@ -1,0 +1,76 @@
+"""The compiler's public interface: a model file in, a compiled model out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tinyaot.compiler.compiled import CompiledModel, Measurement, Report
+    from tinyaot.schedules.registry import Decisions
+    from tinyaot.schedules.workload import Workload
+
+__all__ = ["CompiledModel", "Measurement", "Report", "compile_model"]
+
+
+def compile_model(
+    model: str | Path | bytes,
+    target: str = "cortex-m4",
+    *,
+    name: str | None = None,
+    decisions: Mapping[Workload, Decisions] | None = None,
+    dump_ir: str | Path | None = None,
+    progress: Callable[[str], None] = lambda step: None,
+) -> CompiledModel:
+    """Compiles a quantized model to static C for a core.
+
+    Args:
+        model: path of a `.tflite` or `.onnx` file, or its bytes.
+        target: a name from `tinyaot targets`.
+        name: C identifier for functions and files; from the file name if None.
+        decisions: schedule sizes by workload, as tuning finds them.
+        dump_ir: a folder that receives the form after each step as text.
+        progress: called with the name of each step before it runs.
+
+    Returns:
+        The compiled model: save it, run it, or read its report.
+
+    Raises:
+        TinyaotError: the file is missing, damaged or unsupported, or the target unknown.
+    """
+    from tinyaot.compiler.codegen.module import identifier
+    from tinyaot.compiler.compiled import CompiledModel
+    from tinyaot.compiler.pipeline import lower
+    from tinyaot.targets import TinyaotError, get_target
+
+    chosen = get_target(target)
+    if isinstance(model, bytes):
+        data, stem = model, "model"
+    else:
+        path = Path(model)
+        stem = path.stem
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise TinyaotError(
+                f"cannot read the model {path}: {error.strerror}", "check the path"
+            ) from error
+    lowered = lower(
+        data,
+        identifier(name or stem).lower(),
+        chosen,
+        decisions=decisions,
+        dump=None if dump_ir is None else Path(dump_ir),
+        progress=progress,
+    )
+    return CompiledModel(lowered, chosen)
+
+
+def __getattr__(attribute: str) -> object:
+    """The result types, imported when asked for: they bring TVM with them."""
+    if attribute in ("CompiledModel", "Measurement", "Report"):
+        from tinyaot.compiler import compiled
+
+        return getattr(compiled, attribute)
+    raise AttributeError(f"module {__name__!r} has no attribute {attribute!r}")

@@ -41,8 +41,13 @@ class ModelNode:
     index: int
     name: str
 
+    @property
+    def short_name(self) -> str:
+        """The name without what converters append of the operators that were fused into it."""
+        return self.name.split(";")[0]
+
     def __str__(self) -> str:
-        return f'{self.kind} #{self.index} "{self.name}"'
+        return f'{self.kind} #{self.index} "{self.short_name}"'
 
 
 @dataclass(frozen=True)

@@ -273,5 +273,5 @@ class _Legalizer:
             match = re.match(r"node(\d+)", str(getattr(var, "name", "")))
             if match:
                 node = self._imported.nodes[int(match[1])]
-                return str(node), node.name
+                return str(node), node.short_name
         return "the model", "tensor"

@@ -1,0 +1,146 @@
+"""Model Library Format: the tar file that a compiled model is delivered as.
+
+The layout is the one that microTVM's users know (`codegen/host/src`, `codegen/host/include`,
+`parameters`, `metadata.json`), with a memory map and the integer graph as text beside them.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinyaot.compiler.graph import Graph, Tensor
+from tinyaot.compiler.memory.layout import MemoryLayout
+from tinyaot.compiler.scheduling import Operator
+from tinyaot.targets import Program, Target, TinyaotError
+
+_FORMAT_VERSION = 7
+
+
+def write_model_library(
+    path: Path,
+    graph: Graph,
+    operators: Sequence[Operator],
+    layout: MemoryLayout,
+    program: Program,
+    target: Target,
+) -> None:
+    """Writes the archive; the same model gives the same bytes, and no part of a file remains if
+    writing fails.
+
+    Raises:
+        TinyaotError: the file cannot be written.
+    """
+    members: dict[str, bytes] = {
+        "metadata.json": _metadata(graph, operators, layout, target),
+        "memory_map.txt": layout.format().encode(),
+        f"src/{graph.name}.txt": graph.format().encode(),
+        f"parameters/{graph.name}.npz": _parameters(operators),
+    }
+    for name, text in program.files.items():
+        folder = "include" if name.endswith(".h") else "src"
+        members[f"codegen/host/{folder}/{name}"] = text.encode()
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            temporary = Path(file.name)
+            try:
+                _write_tar(file, members)
+                file.close()
+                os.replace(temporary, path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise TinyaotError(f"cannot write {path}: {error.strerror}", "choose another path") from error
+
+
+def _write_tar(file: Any, members: dict[str, bytes]) -> None:
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name in sorted(members):
+            info = tarfile.TarInfo(f"./{name}")
+            info.size = len(members[name])
+            info.mode = 0o644
+            archive.addfile(info, io.BytesIO(members[name]))
+
+
+def _parameters(operators: Sequence[Operator]) -> bytes:
+    """The constants of every operator as the kernels read them, in numpy's archive format."""
+    arrays = {
+        f"{index}_{name}": array
+        for index, operator in enumerate(operators)
+        for name, array in operator.constants.items()
+    }
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _metadata(
+    graph: Graph, operators: Sequence[Operator], layout: MemoryLayout, target: Target
+) -> bytes:
+    ports = (*graph.inputs, *graph.outputs)
+    main = {
+        "workspace_size_bytes": layout.plan.size,
+        "constants_size_bytes": constant_bytes(operators),
+        "io_size_bytes": sum(graph.tensors[name].nbytes for name in ports),
+        "inputs": {name: _port(graph.tensors[name]) for name in graph.inputs},
+        "outputs": {name: _port(graph.tensors[name]) for name in graph.outputs},
+    }
+    functions = [
+        {
+            "index": index,
+            "node": operator.node.origin,
+            "kind": operator.node.workload.kind,
+            "rule": operator.rule,
+            "decisions": dict(operator.decisions),
+            "macs": operator.node.workload.macs,
+            "workspace_size_bytes": operator.function.workspace,
+        }
+        for index, operator in enumerate(operators)
+    ]
+    document = {
+        "version": _FORMAT_VERSION,
+        "modules": {
+            graph.name: {
+                "model_name": graph.name,
+                "executors": ["aot"],
+                "style": "full-model",
+                "target": [target.name],
+                "memory": {"functions": {"main": [main], "operator_functions": functions}},
+                "entry": f"tinyaot_{graph.name}_run",
+                "notes": list(graph.notes),
+                "tinyaot_version": metadata.version("tinyaot"),
+            }
+        },
+    }
+    return (json.dumps(document, indent=2) + "\n").encode()
+
+
+def _port(tensor: Tensor) -> dict[str, Any]:
+    return {
+        "dtype": tensor.dtype,
+        "shape": list(tensor.shape),
+        "size": math.prod(tensor.shape),
+        "scale": tensor.scale,
+        "zero_point": tensor.zero_point,
+    }
+
+
+def constant_bytes(operators: Sequence[Operator]) -> int:
+    """Bytes of all constants, arrays that several operators share counted once."""
+    arrays = {
+        (array.dtype.str, array.tobytes()): array.nbytes
+        for operator in operators
+        for array in operator.constants.values()
+    }
+    return sum(arrays.values())

@@ -1,0 +1,286 @@
+"""A compiled model: its C, a place to save it, a way to run it, and what it costs."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyaot.compiler.codegen.model_library import constant_bytes, write_model_library
+from tinyaot.compiler.graph import Graph, Tensor
+from tinyaot.compiler.pipeline import Lowered
+from tinyaot.targets import (
+    Program,
+    RunResult,
+    Target,
+    TinyaotError,
+    build_image,
+    get_board,
+    get_target,
+    run_image,
+)
+
+Array = NDArray[Any]
+Inputs = Mapping[str, Array] | Sequence[Array] | Array
+
+_RUNNERS = ("qemu", "host")
+
+
+@dataclass(frozen=True)
+class OperatorReport:
+    """What one operator is and holds.
+
+    Attributes:
+        node: the model node.
+        kind: operator family.
+        rule: the schedule rule that computes it.
+        macs: multiply-accumulates of one inference.
+        weight_bytes: constants in flash.
+        workspace_bytes: scratch memory in the arena.
+    """
+
+    node: str
+    kind: str
+    rule: str
+    macs: int
+    weight_bytes: int
+    workspace_bytes: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a model costs, as far as it is known without running it; bytes.
+
+    Attributes:
+        model, target: names.
+        macs: multiply-accumulates of one inference.
+        arena_bytes: RAM for activations and workspaces.
+        arena_lower_bound_bytes: the largest set of them alive at once.
+        io_bytes: inputs and outputs, which the caller provides.
+        flash_weight_bytes: constants.
+        operators: in execution order.
+        notes: what the user should know about how the model was read.
+    """
+
+    model: str
+    target: str
+    macs: int
+    arena_bytes: int
+    arena_lower_bound_bytes: int
+    io_bytes: int
+    flash_weight_bytes: int
+    operators: tuple[OperatorReport, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Outputs and costs of running a model; see `RunResult` for the counts.
+
+    Attributes:
+        outputs: for each inference, one array per model output.
+        board: where it ran; `host` for the developer's own machine.
+        instructions: per inference, or None where they are not counted.
+        operator_instructions: per operator, if asked for.
+        stack_bytes: deepest stack, or None where it is not measured.
+        flash_code_bytes, flash_weight_bytes: of the linked image.
+    """
+
+    outputs: list[list[Array]]
+    board: str
+    instructions: tuple[int, ...] | None
+    operator_instructions: tuple[int, ...] | None
+    stack_bytes: int | None
+    flash_code_bytes: int
+    flash_weight_bytes: int
+
+
+class CompiledModel:
+    """The result of `compile_model`."""
+
+    def __init__(self, lowered: Lowered, target: Target) -> None:
+        self._lowered = lowered
+        self.target = target
+
+    @property
+    def name(self) -> str:
+        """C identifier of the model."""
+        return self._lowered.graph.name
+
+    @property
+    def program(self) -> Program:
+        """The generated C."""
+        return self._lowered.program
+
+    @property
+    def graph(self) -> Graph:
+        """The integer graph that the C computes."""
+        return self._lowered.graph
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """Input tensors: name, shape, dtype, scale and zero point."""
+        return tuple(self.graph.tensors[name] for name in self.graph.inputs)
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """Output tensors."""
+        return tuple(self.graph.tensors[name] for name in self.graph.outputs)
+
+    @property
+    def memory_map(self) -> str:
+        """The arena as text: offset, size, lifetime and name of each tensor."""
+        return self._lowered.layout.format()
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the Model Library Format tar.
+
+        Args:
+            path: the file; a folder gets `<name>.tar`.
+
+        Returns:
+            The path of the file.
+
+        Raises:
+            TinyaotError: the file cannot be written.
+        """
+        path = Path(path)
+        if path.is_dir():
+            path = path / f"{self.name}.tar"
+        lowered = self._lowered
+        write_model_library(
+            path, lowered.graph, lowered.operators, lowered.layout, lowered.program, self.target
+        )
+        return path
+
+    def run(self, inputs: Inputs, on: str = "qemu") -> list[Array]:
+        """Runs one inference.
+
+        Args:
+            inputs: arrays by input name, in the model's order, or one array for a single input;
+                quantized, or float to be quantized with the input's scale and zero point.
+            on: `qemu` emulates the target's core, `host` runs the same C here.
+
+        Returns:
+            The quantized outputs in the model's order.
+
+        Raises:
+            TinyaotError: the inputs do not fit the model, or building or running failed.
+        """
+        return self.measure([inputs], on=on).outputs[0]
+
+    def measure(
+        self,
+        inputs: Sequence[Inputs],
+        on: str = "qemu",
+        *,
+        board: str | None = None,
+        profile: bool = False,
+        directory: Path | None = None,
+    ) -> Measurement:
+        """Runs several inferences in one go and measures them.
+
+        Args:
+            inputs: for each inference as for `run`.
+            on: `qemu` or `host`.
+            board: the emulated board; the target's default if None.
+            profile: count the instructions of each operator.
+            directory: keeps sources, objects and image there; a temporary one if None.
+
+        Raises:
+            TinyaotError: as `run`.
+        """
+        tensors = [self._ordered(one) for one in inputs]
+        data = [[array.tobytes() for array in one] for one in tensors]
+        if on not in _RUNNERS:
+            raise TinyaotError(f"cannot run on {on!r}", f"choose one of {', '.join(_RUNNERS)}")
+        target = get_target("host") if on == "host" else self.target
+        chosen = get_board(board) if board is not None else None
+        with tempfile.TemporaryDirectory(prefix="tinyaot-") as scratch:
+            folder = directory if directory is not None else Path(scratch)
+            image = build_image(
+                self.program, target, chosen, directory=folder, profile=profile
+            )
+            result: RunResult = run_image(image, data)
+        return Measurement(
+            outputs=[self._arrays(one) for one in result.outputs],
+            board=image.board.name if image.board is not None else "host",
+            instructions=result.instructions,
+            operator_instructions=result.operator_instructions,
+            stack_bytes=result.stack_bytes,
+            flash_code_bytes=image.size.flash_code,
+            flash_weight_bytes=image.size.flash_weights,
+        )
+
+    def report(self) -> Report:
+        """What the model costs in MACs and memory; nothing is built or run."""
+        graph, operators = self._lowered.graph, self._lowered.operators
+        plan = self._lowered.layout.plan
+        return Report(
+            model=self.name,
+            target=self.target.name,
+            macs=sum(operator.node.workload.macs for operator in operators),
+            arena_bytes=plan.size,
+            arena_lower_bound_bytes=plan.lower_bound,
+            io_bytes=sum(tensor.nbytes for tensor in (*self.inputs, *self.outputs)),
+            flash_weight_bytes=constant_bytes(operators),
+            operators=tuple(
+                OperatorReport(
+                    node=operator.node.origin,
+                    kind=operator.node.workload.kind,
+                    rule=operator.rule,
+                    macs=operator.node.workload.macs,
+                    weight_bytes=sum(array.nbytes for array in operator.constants.values()),
+                    workspace_bytes=operator.function.workspace,
+                )
+                for operator in operators
+            ),
+            notes=graph.notes,
+        )
+
+    def _ordered(self, inputs: Inputs) -> list[Array]:
+        """The inputs in the model's order, quantized and of the right shape."""
+        if isinstance(inputs, np.ndarray):
+            inputs = [inputs]
+        if isinstance(inputs, Mapping):
+            unknown = sorted(set(inputs) - set(self.graph.inputs))
+            missing = [name for name in self.graph.inputs if name not in inputs]
+            if unknown or missing:
+                raise TinyaotError(
+                    f"inputs do not match: unknown {unknown}, missing {missing}",
+                    f"the model's inputs are {', '.join(self.graph.inputs)}",
+                )
+            inputs = [inputs[name] for name in self.graph.inputs]
+        if len(inputs) != len(self.inputs):
+            raise TinyaotError(
+                f"{len(inputs)} inputs given for {len(self.inputs)}",
+                f"the model's inputs are {', '.join(self.graph.inputs)}",
+            )
+        return [
+            _as_tensor(np.asarray(array), tensor)
+            for array, tensor in zip(inputs, self.inputs, strict=True)
+        ]
+
+    def _arrays(self, outputs: Sequence[bytes]) -> list[Array]:
+        return [
+            np.frombuffer(data, tensor.dtype).reshape(tensor.shape)
+            for data, tensor in zip(outputs, self.outputs, strict=True)
+        ]
+
+
+def _as_tensor(array: Array, tensor: Tensor) -> Array:
+    from tinyaot.compiler.oracle import quantize
+
+    if array.dtype.kind == "f" and tensor.scale is not None:
+        array = quantize(array, tensor)
+    if array.dtype != np.dtype(tensor.dtype) or array.shape != tensor.shape:
+        raise TinyaotError(
+            f'input "{tensor.name}" is {array.dtype} {list(array.shape)}',
+            f"it must be {tensor.dtype} (or float) of shape {list(tensor.shape)}",
+        )
+    return np.ascontiguousarray(array)
