@@ -85,16 +85,27 @@ make_venv() {
     "$python" -m venv --clear .venv
 }
 
+# The stamp says that all is installed, and where: a copied or moved .venv still points to the old
+# place. One without a stamp may be somebody's own, or half made.
+stamp=.venv/.installed
+usable_venv() {
+    supported .venv/bin/python || return 1
+    if [ -e $stamp ]; then
+        [ "$(cat $stamp)" = "$PWD" ]
+    else
+        .venv/bin/python -c 'import pip' 2>/dev/null
+    fi
+}
+
 install_tools
 
 mkdir -p .typing
 [ -e .typing/tinyaot ] || ln -s .. .typing/tinyaot
 
-supported .venv/bin/python || make_venv
+usable_venv || make_venv
 
-stamp=.venv/.installed
 if [ ! -e $stamp ] || [ pyproject.toml -nt $stamp ]; then
     say "installing tinyaot and its Python packages into .venv; the first time takes minutes"
     .venv/bin/python -m pip install --disable-pip-version-check -e '.[demo,dev,oracle]' >&2
-    touch $stamp
+    echo "$PWD" >$stamp
 fi
