@@ -203,9 +203,7 @@ class CompiledModel:
         chosen = get_board(board) if board is not None else None
         with tempfile.TemporaryDirectory(prefix="tinyaot-") as scratch:
             folder = directory if directory is not None else Path(scratch)
-            image = build_image(
-                self.program, target, chosen, directory=folder, profile=profile
-            )
+            image = build_image(self.program, target, chosen, directory=folder, profile=profile)
             result: RunResult = run_image(image, data)
         return Measurement(
             outputs=[self._arrays(one) for one in result.outputs],

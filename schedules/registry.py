@@ -43,11 +43,14 @@ class Kernel:
             the outputs, all flat buffers.
         pack: turns the node's constants into the kernel's: reordered weights, folded zero points.
         headers: C headers with the intrinsics that the code calls.
+        in_place_inputs: indices of the inputs that the output may overlay from the same start:
+            the code reads each element before it writes that place.
     """
 
     func: PrimFunc
     pack: Callable[[Constants], Constants] = field(default=lambda constants: constants)
     headers: tuple[str, ...] = ("tinyaot_fixed_point.h",)
+    in_place_inputs: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -33,11 +33,6 @@ class Workload:
         """Multiply-accumulates of one inference; 0 for operators that have none."""
         return 0
 
-    @property
-    def in_place_inputs(self) -> tuple[int, ...]:
-        """Indices of the inputs that the output may overlay element by element."""
-        return ()
-
     def key(self) -> str:
         """A canonical JSON text: equal workloads have equal keys across runs and versions."""
         fields = dataclasses.asdict(self)
@@ -163,10 +158,6 @@ class Add(Workload):
     clamp: tuple[int, int]
     rounding: str = "double"
 
-    @property
-    def in_place_inputs(self) -> tuple[int, ...]:
-        return (0, 1)
-
 
 @dataclass(frozen=True)
 class Requantize(Workload):
@@ -182,10 +173,6 @@ class Requantize(Workload):
     clamp: tuple[int, int]
     rounding: str = "double"
 
-    @property
-    def in_place_inputs(self) -> tuple[int, ...]:
-        return (0,)
-
 
 @dataclass(frozen=True)
 class Softmax(Workload):
@@ -196,9 +183,20 @@ class Softmax(Workload):
     rows: int
     depth: int
 
-    @property
-    def in_place_inputs(self) -> tuple[int, ...]:
-        return (0,)
+
+@dataclass(frozen=True)
+class ScaledSoftmax(Workload):
+    """Softmax over the last axis of (rows, depth) with any output scale.
+
+    Constant table int32 (256): entry d is exp(-d * scale) in Q0.31. The output is the ratio of an
+    exponential to the row's sum times `multiplier` / 2^16, rounded to nearest, ties up.
+    """
+
+    rows: int
+    depth: int
+    multiplier: int
+    output_zero_point: int
+    clamp: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -238,6 +236,7 @@ _KINDS: dict[type[Workload], str] = {
     Pool2D: "pool2d",
     Requantize: "requantize",
     Reshape: "reshape",
+    ScaledSoftmax: "scaled_softmax",
     Softmax: "softmax",
     Transpose: "transpose",
 }

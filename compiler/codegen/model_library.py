@@ -61,7 +61,9 @@ def write_model_library(
                 temporary.unlink(missing_ok=True)
                 raise
     except OSError as error:
-        raise TinyaotError(f"cannot write {path}: {error.strerror}", "choose another path") from error
+        raise TinyaotError(
+            f"cannot write {path}: {error.strerror}", "choose another path"
+        ) from error
 
 
 def _write_tar(file: Any, members: dict[str, bytes]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tinyaot.compiler.frontend.imported import Imported
-from tinyaot.targets import TinyaotError
 
 
 def import_model(data: bytes) -> Imported:
@@ -12,8 +11,7 @@ def import_model(data: bytes) -> Imported:
     Raises:
         TinyaotError: it is neither, damaged, or cannot be compiled.
     """
+    from tinyaot.compiler.frontend.onnx import import_onnx
     from tinyaot.compiler.frontend.tflite import import_tflite, is_tflite
 
-    if is_tflite(data):
-        return import_tflite(data)
-    raise TinyaotError("neither a TFLite nor an ONNX file", "give a .tflite or .onnx file")
+    return import_tflite(data) if is_tflite(data) else import_onnx(data)

@@ -80,14 +80,14 @@ class _Legalizer:
         self._builder = GraphBuilder()
         self._values: dict[Any, Value] = {}
         self._inputs: dict[Any, Tensor] = {}
-        self._context = Context(
-            self._reader, self._builder, self._activation, imported.rounding
-        )
+        self._context = Context(self._reader, self._builder, self._activation, imported.rounding)
 
     def run(self, name: str) -> Graph:
         for param, port in zip(self._reader.params, self._imported.inputs, strict=True):
             if port.dtype in _INTEGER_TYPES:
-                self._values[param] = self._input(param, port, port.dtype, port.scale, port.zero_point)
+                self._values[param] = self._input(
+                    param, port, port.dtype, port.scale, port.zero_point
+                )
             elif port.dtype != "float32":
                 raise TinyaotError(
                     f'input "{port.name}" is {port.dtype}',
@@ -207,16 +207,12 @@ class _Legalizer:
                 return self._input(body.call, port, *quantization)
             if (known.dtype, known.scale, known.zero_point) == quantization:
                 return Value(self._converted(known, "int8", origin), identity(len(port.shape)))
-            raise TinyaotError(
-                f'input "{port.name}" is quantized in two ways', "quantize it once"
-            )
+            raise TinyaotError(f'input "{port.name}" is quantized in two ways', "quantize it once")
         shifted = int(zero_point.reshape(-1)[0]) - zero_point_shift(dtype)
         low, high = body.clamp(real_scale, shifted, "int8")
         if clamp is not None:
             low, high = max(low, clamp[0]), min(high, clamp[1])
-        group = Group(
-            self._context, name, origin, real_scale, shifted, "int8", (low, high)
-        )
+        group = Group(self._context, name, origin, real_scale, shifted, "int8", (low, high))
         return self._operator(group, body.call)
 
     def _operator(self, group: Group, call: Any) -> Value:

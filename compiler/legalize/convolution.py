@@ -48,7 +48,7 @@ def conv2d(group: Group, call: Any, bias: Any) -> Value:
     workload: Conv2D | DepthwiseConv2D
     # HWOI holds (KH, KW, C, M); the field order of a depthwise constant is what matters.
     hwoi = values.transpose([kernel_layout.index(axis) for axis in "HWOI"])
-    if groups == channels and groups > 1 or (groups == 1 and channels == 1 and out_channels == 1):
+    if (groups == channels and groups > 1) or (groups == 1 and channels == 1 and out_channels == 1):
         kernel = hwoi.shape[:2]
         constants = {"weight": hwoi.reshape(*kernel, out_channels)}
         workload = DepthwiseConv2D(kernel=kernel, **geometry)
@@ -179,7 +179,9 @@ def _bias(group: Group, expr: Any, scales: NDArray[np.float64], channels: int) -
         return np.zeros(channels, np.int32)
     quantized = group.constant(expr)
     if quantized is not None:
-        values: Int64 = quantized.values.astype(np.int64) - quantized.zero_point
+        values: Int64 = quantized.values.astype(np.int64).reshape(-1) - quantized.zero_point
+        if not np.allclose(quantized.scale, scales, rtol=1e-3):
+            values = np.rint(values * quantized.scale / scales).astype(np.int64)
     else:
         real = group.reader.constant(expr)
         if real is None:

@@ -27,9 +27,7 @@ def add(group: Group, call: Any) -> Value:
     twice_largest = 2.0 * max(first.scale, second.scale)
     multiplier_a, shift_a = quantize_multiplier(first.scale / twice_largest)
     multiplier_b, shift_b = quantize_multiplier(second.scale / twice_largest)
-    multiplier, shift = quantize_multiplier(
-        twice_largest / ((1 << _ADD_LEFT_SHIFT) * group.scale)
-    )
+    multiplier, shift = quantize_multiplier(twice_largest / ((1 << _ADD_LEFT_SHIFT) * group.scale))
     workload = Add(
         size=math.prod(left.shape),
         input_zero_points=(first.zero_point, second.zero_point),

@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
+from tinyaot.compiler.graph import Tensor
 from tinyaot.compiler.legalize.builder import NCHW_TO_NHWC, Value, identity
 from tinyaot.compiler.legalize.fixed_point import (
+    INT32_MAX,
     quantize_multiplier,
     softmax_exp_table,
 )
 from tinyaot.compiler.legalize.group import Group, scalar
 from tinyaot.compiler.legalize.relax_reader import ints, op_name, shape_of
-from tinyaot.schedules.workload import Mean, Pool2D, Softmax
+from tinyaot.schedules.workload import Mean, Pool2D, ScaledSoftmax, Softmax
 
 NHWC = (0, 1, 2, 3)
 
@@ -122,14 +126,33 @@ def softmax(group: Group, call: Any) -> Value:
     rank = len(source.stored)
     if int(call.attrs.axis) % rank != rank - 1:
         raise group.unsupported(f"takes softmax over axis {call.attrs.axis}", "use the last axis")
+    tensor = group.builder.in_model_order(source, group.origin)
+    rows, depth = math.prod(tensor.shape[:-1]), tensor.shape[-1]
+    if group.rounding == "single":
+        return _scaled_softmax(group, tensor, rows, depth, source.scale * beta)
     if group.dtype != "int8" or not math.isclose(group.scale, 1 / 256) or group.zero_point != -128:
         raise group.unsupported(
             f"writes softmax with scale {group.scale:g} and zero point {group.zero_point}",
             "int8 softmax has scale 1/256 and zero point -128",
         )
-    tensor = group.builder.in_model_order(source, group.origin)
-    workload = Softmax(rows=math.prod(tensor.shape[:-1]), depth=tensor.shape[-1])
+    workload = Softmax(rows, depth)
     constants = {"table": softmax_exp_table(source.scale, beta)}
+    output = group.builder.emit(
+        workload, (tensor,), group.output(tensor.shape), group.origin, constants
+    )
+    return group.done(output)
+
+
+def _scaled_softmax(group: Group, tensor: Tensor, rows: int, depth: int, scale: float) -> Value:
+    """Softmax with any output scale, computed from exponentials rounded to 31 bits."""
+    multiplier = round(2**16 / group.scale)
+    if not 0 < multiplier < 2**24:
+        raise group.unsupported(
+            f"writes softmax with scale {group.scale:g}", "use a scale between 1/256 and 1"
+        )
+    exact = np.exp(-np.arange(256, dtype=np.float64) * scale)
+    constants = {"table": np.minimum(np.rint(exact * 2.0**31), INT32_MAX).astype(np.int32)}
+    workload = ScaledSoftmax(rows, depth, multiplier, group.zero_point, group.clamp)
     output = group.builder.emit(
         workload, (tensor,), group.output(tensor.shape), group.origin, constants
     )

@@ -71,7 +71,7 @@ def plan_memory(graph: Graph, operators: Sequence[Operator]) -> MemoryLayout:
             size = operator.function.workspace
             buffers.append(Buffer(name, size, index, index, _WORKSPACE_ALIGNMENT))
         output = owners[operator.node.output]
-        for position in operator.node.workload.in_place_inputs:
+        for position in operator.kernel.in_place_inputs:
             source = owners[operator.node.inputs[position]]
             if output not in external and source not in external and source != output:
                 offers.append(InPlace(output, source))

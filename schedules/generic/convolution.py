@@ -64,8 +64,7 @@ def conv2d(workload: Conv2D, decisions: Decisions) -> Kernel:
                             T.cast(
                                 x[
                                     (
-                                        (n * height + oh * stride_h - top + kh * dilation_h)
-                                        * width
+                                        (n * height + oh * stride_h - top + kh * dilation_h) * width
                                         + ow * stride_w
                                         - left
                                         + kw * dilation_w
@@ -150,8 +149,7 @@ def depthwise_conv2d(workload: DepthwiseConv2D, decisions: Decisions) -> Kernel:
                             T.cast(
                                 x[
                                     (
-                                        (n * height + oh * stride_h - top + kh * dilation_h)
-                                        * width
+                                        (n * height + oh * stride_h - top + kh * dilation_h) * width
                                         + ow * stride_w
                                         - left
                                         + kw * dilation_w
@@ -212,9 +210,7 @@ def fully_connected(workload: FullyConnected, decisions: Decisions) -> Kernel:
             for i in T.serial(inputs):
                 value: T.let[T.int32] = T.cast(x[n * inputs + i], "int32") - zero_point
                 for o in T.unroll(block):
-                    acc[o] = acc[o] + value * T.cast(
-                        weight[(ob * block + o) * inputs + i], "int32"
-                    )
+                    acc[o] = acc[o] + value * T.cast(weight[(ob * block + o) * inputs + i], "int32")
             for o in T.unroll(block):
                 y[n * outputs + ob * block + o] = store_int8(
                     requantized(

@@ -48,7 +48,7 @@ def add(workload: Add, decisions: Decisions) -> Kernel:
                 workload.clamp,
             )
 
-    return Kernel(add)
+    return Kernel(add, in_place_inputs=(0, 1))
 
 
 @rule(Requantize)
@@ -77,4 +77,4 @@ def requantize(workload: Requantize, decisions: Decisions) -> Kernel:
                 T.call_pure_extern("int32", "tinyaot_clamp", value, low, high), output_dtype
             )
 
-    return Kernel(requantize)
+    return Kernel(requantize, in_place_inputs=(0,))

@@ -6,7 +6,7 @@ from tvm.script import tirx as T
 
 from tinyaot.schedules.generic.arithmetic import clamped, intrinsic, requantized, store_int8
 from tinyaot.schedules.registry import Decisions, Kernel, rule
-from tinyaot.schedules.workload import Mean, Pool2D, Softmax
+from tinyaot.schedules.workload import Mean, Pool2D, ScaledSoftmax, Softmax
 
 
 def _is_average(workload: Pool2D) -> bool:
@@ -151,4 +151,41 @@ def softmax(workload: Softmax, decisions: Decisions) -> Kernel:
                     "int8",
                 )
 
-    return Kernel(softmax)
+    return Kernel(softmax, in_place_inputs=(0,))
+
+
+@rule(ScaledSoftmax)
+def scaled_softmax(workload: ScaledSoftmax, decisions: Decisions) -> Kernel:
+    """One 64-bit division an element. The output may overlay the input."""
+    rows, depth = workload.rows, workload.depth
+
+    @T.prim_func
+    def scaled_softmax(
+        x: T.Buffer((rows * depth,), "int8"),
+        table: T.Buffer((256,), "int32"),
+        y: T.Buffer((rows * depth,), "int8"),
+    ):
+        for n in T.serial(rows):
+            largest = T.alloc_buffer((1,), "int32", scope="local")
+            total = T.alloc_buffer((1,), "int64", scope="local")
+            largest[0] = -128
+            for i in T.serial(depth):
+                largest[0] = T.max(largest[0], T.cast(x[n * depth + i], "int32"))
+            total[0] = T.int64(0)
+            for i in T.serial(depth):
+                total[0] = total[0] + T.cast(
+                    table[largest[0] - T.cast(x[n * depth + i], "int32")], "int64"
+                )
+            for i in T.serial(depth):
+                y[n * depth + i] = store_int8(
+                    intrinsic(
+                        "tinyaot_ratio",
+                        table[largest[0] - T.cast(x[n * depth + i], "int32")],
+                        workload.multiplier,
+                        total[0],
+                    ),
+                    workload.output_zero_point,
+                    workload.clamp,
+                )
+
+    return Kernel(scaled_softmax, in_place_inputs=(0,))

@@ -45,6 +45,13 @@ static inline int32_t tinyaot_rounding_divide(int32_t x, int32_t count)
     return (x > 0 ? x + count / 2 : x - count / 2) / count;
 }
 
+/* round(part * multiplier / 2^16 / total) for values that are not negative, ties up. */
+static inline int32_t tinyaot_ratio(int32_t part, int32_t multiplier, int64_t total)
+{
+    const uint64_t scaled = (uint64_t)part * (uint64_t)multiplier;
+    return (int32_t)((scaled + ((uint64_t)total << 15)) / ((uint64_t)total << 16));
+}
+
 static inline int32_t tinyaot_clamp(int32_t x, int32_t low, int32_t high)
 {
     x = x < low ? low : x;
