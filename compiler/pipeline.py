@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,8 +72,8 @@ def lower(
     dumped.write("memory.txt", layout.format)
     progress("emit")
     program = emit_program(graph, operators, layout, target)
-    for file, text in program.files.items():
-        dumped.write(file, lambda text=text: text)
+    for file in program.files:
+        dumped.write(file, functools.partial(program.files.__getitem__, file))
     progress("verify")
     verify_program(program)
     return Lowered(graph, operators, layout, program)

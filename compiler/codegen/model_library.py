@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
 import tarfile
 import tempfile
 from collections.abc import Sequence
@@ -56,7 +55,7 @@ def write_model_library(
             try:
                 _write_tar(file, members)
                 file.close()
-                os.replace(temporary, path)
+                temporary.replace(path)
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise

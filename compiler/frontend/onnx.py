@@ -13,7 +13,6 @@ import warnings
 from typing import Any
 
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 from tvm import ir, relax
 from tvm.relax.frontend.onnx import onnx_frontend
@@ -97,7 +96,7 @@ def import_onnx(data: bytes) -> Imported:
 def _parse(data: bytes) -> onnx.ModelProto:
     try:
         model = onnx.load_model_from_string(data)
-    except DecodeError as error:
+    except Exception as error:
         raise TinyaotError(
             "neither a TFLite nor an ONNX file, or a damaged one", "give a .tflite or .onnx file"
         ) from error
@@ -179,7 +178,7 @@ def _static_shapes(graph: onnx.GraphProto) -> tuple[dict[str, tuple[int, ...]], 
     return shapes, notes
 
 
-class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]
+class _Importer(onnx_frontend.ONNXGraphImporter):
     """TVM's importer that remembers which model node each Relax variable belongs to."""
 
     def __init__(self, shapes: dict[str, tuple[int, ...]], nodes: list[ModelNode]) -> None:

@@ -215,7 +215,7 @@ def _indices(array: Any) -> list[int]:
     return [] if isinstance(array, int) else [int(index) for index in array]
 
 
-class _Converter(tflite_frontend.OperatorConverter):  # type: ignore[misc]
+class _Converter(tflite_frontend.OperatorConverter):
     """TVM's converter with the differences that the module's docstring lists."""
 
     def __init__(self, *args: Any, nodes: list[ModelNode]) -> None:

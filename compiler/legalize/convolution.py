@@ -139,7 +139,8 @@ def _signed(group: Group, weight: QuantizedConstant) -> NDArray[np.int8]:
             f"has weights with zero point {zero_points[0]} that do not fit int8",
             "quantize weights symmetrically (zero point 0)",
         )
-    return values.astype(np.int8)
+    signed: NDArray[np.int8] = values.astype(np.int8)
+    return signed
 
 
 def _scaling(

@@ -22,7 +22,8 @@ INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 def quantize_multiplier(real: float) -> tuple[int, int]:
     """Splits a non-negative real factor into (Q0.31 multiplier, power-of-two shift).
 
-    TFLite's `QuantizeMultiplier`: multiplier in [2^30, 2^31) or 0, real ~ multiplier * 2^(shift-31).
+    TFLite's `QuantizeMultiplier`: real ~ multiplier * 2^(shift - 31) with the
+    multiplier in [2^30, 2^31), or 0.
 
     Raises:
         ValueError: the factor is negative, not finite, or too large for a 32-bit shift.
@@ -57,7 +58,8 @@ def saturating_rounding_doubling_high_mul(a: Int64, b: Int64) -> Int64:
     nudge = np.where(product >= 0, 1 << 30, 1 - (1 << 30))
     total = product + nudge
     quotient = np.sign(total) * (np.abs(total) >> 31)
-    return np.minimum(quotient, INT32_MAX)
+    result: Int64 = np.minimum(quotient, INT32_MAX)
+    return result
 
 
 def rounding_divide_by_pot(x: Int64, exponent: Int64 | int) -> Int64:
@@ -123,14 +125,14 @@ def _exp_on_negative_values(a: Int64, integer_bits: int) -> Int64:
     for exponent, constant in barrel_shifter.items():
         if integer_bits > exponent:
             bit = np.int64(1) << (fractional_bits + exponent)
-            scaled = saturating_rounding_doubling_high_mul(result, np.int64(constant))
+            scaled = saturating_rounding_doubling_high_mul(result, np.array(constant, np.int64))
             result = np.where(remainder & bit, scaled, result)
     return np.where(a == 0, INT32_MAX, result)
 
 
 def _exp_on_interval_between_negative_one_quarter_and_0(a: Int64) -> Int64:
     """gemmlowp's polynomial for exp on [-1/4, 0) in Q0.31."""
-    constant_term, constant_1_over_3 = np.int64(1895147668), np.int64(715827883)
+    constant_term, constant_1_over_3 = np.array([[1895147668], [715827883]], np.int64)
     x = a + (np.int64(1) << 28)
     x2 = saturating_rounding_doubling_high_mul(x, x)
     x3 = saturating_rounding_doubling_high_mul(x2, x)

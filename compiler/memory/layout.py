@@ -65,11 +65,11 @@ def plan_memory(graph: Graph, operators: Sequence[Operator]) -> MemoryLayout:
     workspaces: list[str | None] = []
     offers: list[InPlace] = []
     for index, operator in enumerate(operators):
-        name = f"workspace of {operator.node.output}" if operator.function.workspace else None
-        workspaces.append(name)
-        if name is not None:
-            size = operator.function.workspace
-            buffers.append(Buffer(name, size, index, index, _WORKSPACE_ALIGNMENT))
+        size = operator.function.workspace
+        workspace = f"workspace of {operator.node.output}" if size else None
+        workspaces.append(workspace)
+        if workspace is not None:
+            buffers.append(Buffer(workspace, size, index, index, _WORKSPACE_ALIGNMENT))
         output = owners[operator.node.output]
         for position in operator.kernel.in_place_inputs:
             source = owners[operator.node.inputs[position]]
