@@ -215,6 +215,40 @@ class CompiledModel:
             flash_weight_bytes=image.size.flash_weights,
         )
 
+    def reference(self, model: str | Path, inputs: Sequence[Inputs]) -> list[list[Array]]:
+        """What the model's own reference runtime computes; see `reference_outputs`.
+
+        Args:
+            model: the `.tflite` or `.onnx` file that this was compiled from.
+            inputs: for each inference as for `run`.
+
+        Returns:
+            For each inference the outputs as `run` returns them: what is float in the file is
+            quantized with the output's scale and zero point.
+
+        Raises:
+            TinyaotError: the inputs do not fit the model, or the runtime is missing or failed.
+        """
+        from tinyaot.compiler.oracle import dequantize, quantize, reference_outputs
+
+        declared = [port.dtype for port in self._lowered.inputs]
+        given = [
+            [
+                dequantize(array, tensor) if dtype == "float32" else array
+                for array, tensor, dtype in zip(
+                    self._ordered(one), self.inputs, declared, strict=True
+                )
+            ]
+            for one in inputs
+        ]
+        return [
+            [
+                quantize(array, tensor) if array.dtype.kind == "f" else array
+                for array, tensor in zip(one, self.outputs, strict=True)
+            ]
+            for one in reference_outputs(model, given)
+        ]
+
     def report(self) -> Report:
         """What the model costs in MACs and memory; nothing is built or run."""
         graph, operators = self._lowered.graph, self._lowered.operators

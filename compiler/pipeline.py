@@ -10,6 +10,7 @@ from pathlib import Path
 from tinyaot.compiler.codegen.module import emit_program
 from tinyaot.compiler.codegen.verify import verify_program
 from tinyaot.compiler.frontend import import_model
+from tinyaot.compiler.frontend.imported import Port
 from tinyaot.compiler.graph import Graph
 from tinyaot.compiler.legalize import legalize
 from tinyaot.compiler.memory.layout import MemoryLayout, plan_memory
@@ -17,15 +18,16 @@ from tinyaot.compiler.scheduling import Operator, schedule_graph
 from tinyaot.compiler.transform import simplify
 from tinyaot.schedules.registry import Decisions
 from tinyaot.schedules.workload import Workload
-from tinyaot.targets import Program, Target
+from tinyaot.targets import Program, Target, TinyaotError
 
 Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Lowered:
-    """What every stage of the pipeline made."""
+    """What every stage of the pipeline made, and the inputs as the model file declares them."""
 
+    inputs: tuple[Port, ...]
     graph: Graph
     operators: tuple[Operator, ...]
     layout: MemoryLayout
@@ -76,7 +78,7 @@ def lower(
         dumped.write(file, functools.partial(program.files.__getitem__, file))
     progress("verify")
     verify_program(program)
-    return Lowered(graph, operators, layout, program)
+    return Lowered(imported.inputs, graph, operators, layout, program)
 
 
 def _kernel_text(operator: Operator) -> str:
@@ -90,10 +92,16 @@ class _Dump:
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self._count = 0
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, name: str, text: Callable[[], str]) -> None:
-        if self._folder is not None:
-            (self._folder / f"{self._count:02}_{name}").write_text(text(), encoding="utf-8")
-            self._count += 1
+        if self._folder is None:
+            return
+        path = self._folder / f"{self._count:02}_{name}"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(text(), encoding="utf-8")
+        except OSError as error:
+            raise TinyaotError(
+                f"cannot write {path}: {error.strerror}", "choose another folder for the dump"
+            ) from error
+        self._count += 1
