@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from tinyaot.compiler.graph import Graph
+from tinyaot.compiler.transform.constant_channels import remove_constant_channels
 from tinyaot.compiler.transform.dead_nodes import remove_dead_nodes
 
 PASSES = (
     # Frontends convert what no output needs, such as the unclamped half of a fused activation.
     remove_dead_nodes,
+    # Pruned channels cost as much as any other until they are gone.
+    remove_constant_channels,
 )
 
 
