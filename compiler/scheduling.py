@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from tinyaot.compiler.codegen.c import CFunction, print_function
 from tinyaot.compiler.codegen.lower import lower_kernel
 from tinyaot.compiler.graph import Graph, Node
-from tinyaot.schedules.registry import Decisions, Kernel, find_rule, schedule
+from tinyaot.schedules.registry import Decisions, Kernel, choose
 from tinyaot.schedules.workload import Reshape, Workload
 from tinyaot.targets import Target
 
@@ -24,7 +23,7 @@ class Operator:
     Attributes:
         node: what it computes.
         rule: name of the schedule rule.
-        decisions: the knobs that were set.
+        decisions: the values of the rule's knobs.
         kernel: in TIR; operators with equal kernels hold the same object.
         function: the kernel in C.
         constants: in the order and form of the kernel's parameters.
@@ -52,22 +51,24 @@ def schedule_graph(
         LookupError: no rule computes a node.
         ValueError: a decision is not valid for its workload.
     """
-    kernels: dict[tuple[Workload, str], tuple[Kernel, CFunction]] = {}
+    kernels: dict[object, tuple[Kernel, CFunction]] = {}
     operators = []
     for node in graph.nodes:
         workload = node.workload
         if isinstance(workload, Reshape):
             continue
-        chosen = dict((decisions or {}).get(workload, {}))
-        key = (workload, json.dumps(chosen, sort_keys=True))
-        if key not in kernels:
-            kernel = schedule(workload, target.features, chosen)
-            kernels[key] = (kernel, print_function(lower_kernel(kernel.func)))
-        kernel, function = kernels[key]
+        choice = choose(
+            workload, target.features, (decisions or {}).get(workload), dict(node.constants)
+        )
+        if choice.key not in kernels:
+            kernel = choice.build()
+            kernels[choice.key] = (kernel, print_function(lower_kernel(kernel.func)))
+        kernel, function = kernels[choice.key]
         constants = {
             name: np.ascontiguousarray(array)
             for name, array in kernel.pack(dict(node.constants)).items()
         }
-        rule = find_rule(workload, target.features).name
-        operators.append(Operator(node, rule, chosen, kernel, function, constants))
+        operators.append(
+            Operator(node, choice.rule.name, choice.values, kernel, function, constants)
+        )
     return tuple(operators)

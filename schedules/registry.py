@@ -1,9 +1,10 @@
 """The schedule registry: workload and core features in, a kernel in TIR out.
 
 A rule says for which workload type and core features it applies, which sizes it leaves open
-(its knobs), and builds the kernel: `kernel = schedule(workload, features, decisions)`. The rule
-that asks for the most features wins; among equals the one registered last. Rules live in
-`generic/` (any core) and in a folder for each family of cores, and are found by importing it.
+(its knobs), what it derives from the constants, and builds the kernel:
+`kernel = schedule(workload, features, decisions, constants)`. The rule that asks for the most
+features wins; among equals the one registered last. Rules live in `generic/` (any core) and in a
+folder for each family of cores, and are found by importing it.
 """
 
 from __future__ import annotations
@@ -34,6 +35,11 @@ _RULE_MODULES = (
 )
 
 
+class Unsuitable(Exception):
+    """Raised by a rule whose arithmetic does not hold for a node's constants; the next rule is
+    taken."""
+
+
 @dataclass(frozen=True)
 class Kernel:
     """An operator's code and the form in which it wants its constants.
@@ -62,6 +68,7 @@ class Rule:
     features: frozenset[str]
     applies: Callable[[Any], bool]
     space: Callable[[Any], Space]
+    derive: Callable[[Any, Constants], dict[str, int]]
     build: Callable[[Any, Decisions], Kernel]
 
 
@@ -74,6 +81,7 @@ def rule(
     features: Iterable[str] = (),
     applies: Callable[[Any], bool] = lambda workload: True,
     space: Callable[[Any], Space] = lambda workload: {},
+    derive: Callable[[Any, Constants], dict[str, int]] = lambda workload, constants: {},
 ) -> Callable[[Callable[[Any, Decisions], Kernel]], Callable[[Any, Decisions], Kernel]]:
     """Registers the decorated function as a rule.
 
@@ -82,11 +90,14 @@ def rule(
         features: core features it needs (see `Target.features`).
         applies: whether it can compute this very workload.
         space: its knobs for a workload: name to the valid values, the default first.
+        derive: small numbers that the code needs and the constants decide, such as a common
+            shift; handed to the rule with the knobs. Raises `Unsuitable` where the rule cannot
+            compute these constants exactly.
     """
 
     def register(build: Callable[[Any, Decisions], Kernel]) -> Callable[[Any, Decisions], Kernel]:
         name = f"{build.__module__.removeprefix('tinyaot.schedules.')}.{build.__name__}"
-        _rules.append(Rule(name, workload, frozenset(features), applies, space, build))
+        _rules.append(Rule(name, workload, frozenset(features), applies, space, derive, build))
         return build
 
     return register
@@ -99,12 +110,29 @@ def _load_rules() -> tuple[Rule, ...]:
     return tuple(_rules)
 
 
-def find_rule(workload: Workload, features: frozenset[str]) -> Rule:
-    """The most specific rule for a workload on a core.
+@dataclass(frozen=True)
+class Choice:
+    """A rule and the values of its knobs, derived ones included, for one workload.
 
-    Raises:
-        LookupError: no rule computes this workload.
+    Choices with equal `key` build the same kernel.
     """
+
+    workload: Workload
+    rule: Rule
+    values: dict[str, int]
+
+    @property
+    def key(self) -> tuple[Workload, str, tuple[tuple[str, int], ...]]:
+        """Identifies the kernel."""
+        return self.workload, self.rule.name, tuple(sorted(self.values.items()))
+
+    def build(self) -> Kernel:
+        """The kernel."""
+        return self.rule.build(self.workload, self.values)
+
+
+def find_rules(workload: Workload, features: frozenset[str]) -> list[Rule]:
+    """The rules that compute a workload on a core, the most specific first."""
     fitting = [
         candidate
         for candidate in _load_rules()
@@ -112,32 +140,49 @@ def find_rule(workload: Workload, features: frozenset[str]) -> Rule:
         and candidate.features <= features
         and candidate.applies(workload)
     ]
-    if not fitting:
-        raise LookupError(f"no schedule rule computes {workload}")
-    return max(reversed(fitting), key=lambda candidate: len(candidate.features))
+    return sorted(reversed(fitting), key=lambda candidate: -len(candidate.features))
 
 
-def schedule(
-    workload: Workload, features: frozenset[str], decisions: Decisions | None = None
-) -> Kernel:
-    """Builds the kernel of a workload for a core.
+def choose(
+    workload: Workload,
+    features: frozenset[str],
+    decisions: Decisions | None = None,
+    constants: Constants | None = None,
+) -> Choice:
+    """The most specific rule that computes a workload exactly, with its sizes.
 
     Args:
         workload: what to compute.
         features: of the core.
         decisions: values for the rule's knobs; a knob that is left out takes its default.
+        constants: of the node.
 
     Raises:
         LookupError: no rule computes this workload.
         ValueError: a decision names no knob of the rule or is outside its range.
     """
-    chosen = find_rule(workload, features)
-    space = chosen.space(workload)
-    values = {knob: candidates[0] for knob, candidates in space.items()}
-    for knob, value in (decisions or {}).items():
-        if value not in space.get(knob, ()):
-            raise ValueError(
-                f"{chosen.name} cannot take {knob}={value} for {workload}: valid are {space}"
-            )
-        values[knob] = value
-    return chosen.build(workload, values)
+    for candidate in find_rules(workload, features):
+        try:
+            derived = candidate.derive(workload, constants or {})
+        except Unsuitable:
+            continue
+        space = candidate.space(workload)
+        values = {knob: valid[0] for knob, valid in space.items()}
+        for knob, value in (decisions or {}).items():
+            if value not in space.get(knob, ()):
+                raise ValueError(
+                    f"{candidate.name} cannot take {knob}={value} for {workload}: valid are {space}"
+                )
+            values[knob] = value
+        return Choice(workload, candidate, {**values, **derived})
+    raise LookupError(f"no schedule rule computes {workload}")
+
+
+def schedule(
+    workload: Workload,
+    features: frozenset[str],
+    decisions: Decisions | None = None,
+    constants: Constants | None = None,
+) -> Kernel:
+    """Chooses a rule and builds the kernel; arguments and errors as `choose`."""
+    return choose(workload, features, decisions, constants).build()
