@@ -35,7 +35,7 @@ _RULE_MODULES = (
 )
 
 
-class Unsuitable(Exception):
+class UnsuitableError(Exception):
     """Raised by a rule whose arithmetic does not hold for a node's constants; the next rule is
     taken."""
 
@@ -91,7 +91,7 @@ def rule(
         applies: whether it can compute this very workload.
         space: its knobs for a workload: name to the valid values, the default first.
         derive: small numbers that the code needs and the constants decide, such as a common
-            shift; handed to the rule with the knobs. Raises `Unsuitable` where the rule cannot
+            shift; handed to the rule with the knobs. Raises `UnsuitableError` where the rule cannot
             compute these constants exactly.
     """
 
@@ -140,7 +140,8 @@ def find_rules(workload: Workload, features: frozenset[str]) -> list[Rule]:
         and candidate.features <= features
         and candidate.applies(workload)
     ]
-    return sorted(reversed(fitting), key=lambda candidate: -len(candidate.features))
+    fitting.reverse()
+    return sorted(fitting, key=lambda candidate: -len(candidate.features))
 
 
 def choose(
@@ -164,7 +165,7 @@ def choose(
     for candidate in find_rules(workload, features):
         try:
             derived = candidate.derive(workload, constants or {})
-        except Unsuitable:
+        except UnsuitableError:
             continue
         space = candidate.space(workload)
         values = {knob: valid[0] for knob, valid in space.items()}
