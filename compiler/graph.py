@@ -8,7 +8,7 @@ by one node or is an input.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +82,23 @@ class Graph:
     def consumers(self, tensor: str) -> list[Node]:
         """The nodes that read a tensor, in execution order."""
         return [node for node in self.nodes if tensor in node.inputs]
+
+    def renamed(self, names: Mapping[str, str]) -> Graph:
+        """The graph with other names for some tensors, given as old name to new."""
+
+        def new(name: str) -> str:
+            return names.get(name, name)
+
+        return replace(
+            self,
+            tensors={new(key): replace(old, name=new(key)) for key, old in self.tensors.items()},
+            inputs=tuple(map(new, self.inputs)),
+            outputs=tuple(map(new, self.outputs)),
+            nodes=tuple(
+                replace(node, inputs=tuple(map(new, node.inputs)), output=new(node.output))
+                for node in self.nodes
+            ),
+        )
 
     def format(self) -> str:
         """The graph as text, a node a line, for `--dump-ir` and error reports."""

@@ -108,13 +108,18 @@ class _Legalizer:
         if missing:
             raise TinyaotError(f'input "{missing[0]}" is not used', "remove it from the model")
         inputs = tuple(self._inputs[param].name for param in self._reader.params)
-        return Graph(
+        graph = Graph(
             name,
             dict(self._builder.tensors),
             inputs,
             tuple(outputs),
             tuple(self._builder.nodes),
             self._imported.notes,
+        )
+        # Tensors are named after nodes; users look for the names of the model's outputs.
+        ports = zip(outputs, self._imported.outputs, strict=True)
+        return graph.renamed(
+            {tensor: port.name for tensor, port in ports if port.name not in graph.tensors}
         )
 
     def _roots(self) -> list[Any]:
