@@ -58,7 +58,8 @@ class Report:
 
     Attributes:
         model, target: names.
-        macs: multiply-accumulates of one inference.
+        macs: multiply-accumulates of one inference of the model as it was given.
+        executed_macs: those that are left after channels without effect are removed.
         arena_bytes: RAM for activations and workspaces.
         arena_lower_bound_bytes: the largest set of them alive at once.
         io_bytes: inputs and outputs, which the caller provides.
@@ -70,6 +71,7 @@ class Report:
     model: str
     target: str
     macs: int
+    executed_macs: int
     arena_bytes: int
     arena_lower_bound_bytes: int
     io_bytes: int
@@ -256,7 +258,8 @@ class CompiledModel:
         return Report(
             model=self.name,
             target=self.target.name,
-            macs=sum(operator.node.workload.macs for operator in operators),
+            macs=self._lowered.macs,
+            executed_macs=sum(operator.node.workload.macs for operator in operators),
             arena_bytes=plan.size,
             arena_lower_bound_bytes=plan.lower_bound,
             io_bytes=sum(tensor.nbytes for tensor in (*self.inputs, *self.outputs)),

@@ -25,9 +25,19 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Lowered:
-    """What every stage of the pipeline made, and the inputs as the model file declares them."""
+    """What every stage of the pipeline made.
+
+    Attributes:
+        inputs: as the model file declares them.
+        macs: multiply-accumulates of the model as it was given.
+        graph: after all graph passes.
+        operators: its nodes with their kernels.
+        layout: where tensors lie.
+        program: the C.
+    """
 
     inputs: tuple[Port, ...]
+    macs: int
     graph: Graph
     operators: tuple[Operator, ...]
     layout: MemoryLayout
@@ -63,6 +73,7 @@ def lower(
     progress("legalize")
     graph = legalize(imported, name)
     dumped.write("legalize.txt", graph.format)
+    macs = sum(node.workload.macs for node in graph.nodes)
     progress("simplify")
     graph = simplify(graph)
     dumped.write("simplify.txt", graph.format)
@@ -78,7 +89,7 @@ def lower(
         dumped.write(file, functools.partial(program.files.__getitem__, file))
     progress("verify")
     verify_program(program)
-    return Lowered(imported.inputs, graph, operators, layout, program)
+    return Lowered(imported.inputs, macs, graph, operators, layout, program)
 
 
 def _kernel_text(operator: Operator) -> str:
