@@ -106,6 +106,31 @@ def softmax_exp_table(scale: float, beta: float) -> NDArray[np.int32]:
     return np.where(differences >= -radius, table, 0).astype(np.int32)
 
 
+def softmax_outputs(exponentials: Int64, total: Int64) -> Int64:
+    """int8 softmax from exponentials in Q0.31 and their sum in Q12.19, both held as int64.
+
+    Source: `reference/softmax.h` and gemmlowp's GetReciprocal.
+    """
+    headroom = 32 - np.frexp(total.astype(np.float64))[1].astype(np.int64)
+    reciprocal = _reciprocal_of_one_plus((total << headroom) - (np.int64(1) << 31))
+    scaled = saturating_rounding_doubling_high_mul(reciprocal, exponentials)
+    rounded = rounding_divide_by_pot(scaled, 12 - headroom + 31 - 8)
+    clipped: Int64 = np.clip(rounded - 128, -128, 127)
+    return clipped
+
+
+def _reciprocal_of_one_plus(x: Int64) -> Int64:
+    """gemmlowp's one_over_one_plus_x_for_x_in_0_1 on Q0.31: Newton-Raphson steps in Q2.29."""
+    half_denominator = (x + 2**31) >> 1
+    constants = np.array([[1515870810], [-1010580540]], np.int64)
+    estimate = constants[0] + saturating_rounding_doubling_high_mul(half_denominator, constants[1])
+    for _ in range(3):
+        product = saturating_rounding_doubling_high_mul(half_denominator, estimate)
+        error = (np.int64(1) << 29) - product
+        estimate = estimate + 4 * saturating_rounding_doubling_high_mul(estimate, error)
+    return _saturate_int32(estimate * 2)
+
+
 def _exp_on_negative_values(a: Int64, integer_bits: int) -> Int64:
     """gemmlowp's exp_on_negative_values on Q(integer_bits).(31-integer_bits), result Q0.31."""
     fractional_bits = 31 - integer_bits

@@ -1,0 +1,209 @@
+"""A plain numpy interpreter of the quantized graph: what the generated C must compute, readably.
+
+Every function follows its workload's docstring and uses the arithmetic of
+`legalize/fixed_point.py`; none shares code with schedules or generated C. Slow, exact, and able to
+show every intermediate tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyaot.compiler.graph import Graph, Node
+from tinyaot.compiler.legalize.fixed_point import (
+    requantize,
+    rounding_divide_by_pot,
+    softmax_outputs,
+)
+from tinyaot.schedules.workload import (
+    Add,
+    Conv2D,
+    DepthwiseConv2D,
+    FullyConnected,
+    Mean,
+    Pad,
+    Pool2D,
+    Requantize,
+    Reshape,
+    ScaledSoftmax,
+    Softmax,
+    Transpose,
+)
+
+Array = NDArray[Any]
+Int64 = NDArray[np.int64]
+Constants = Mapping[str, Array]
+
+
+def evaluate(graph: Graph, inputs: Sequence[Array]) -> dict[str, Array]:
+    """The value of every tensor of a graph for one set of inputs.
+
+    Args:
+        graph: to interpret.
+        inputs: in the graph's order, of its shapes and types.
+
+    Returns:
+        Arrays by tensor name.
+    """
+    values: dict[str, Array] = dict(zip(graph.inputs, inputs, strict=True))
+    for node in graph.nodes:
+        output = graph.tensors[node.output]
+        result = evaluate_node(node, [values[name] for name in node.inputs])
+        values[node.output] = result.reshape(output.shape).astype(output.dtype)
+    return values
+
+
+def evaluate_node(node: Node, inputs: Sequence[Array]) -> Int64:
+    """The output of one node as int64, in any shape with the elements in order."""
+    function = _FUNCTIONS[type(node.workload)]
+    wide = [array.astype(np.int64) for array in inputs]
+    constants = {name: array.astype(np.int64) for name, array in node.constants.items()}
+    return function(node.workload, wide, constants)
+
+
+def _rescaled(acc: Int64, workload: Any, constants: Constants) -> Int64:
+    scaled = requantize(acc, constants["multiplier"], constants["shift"], workload.rounding)
+    clipped: Int64 = np.clip(scaled + workload.output_zero_point, *workload.clamp)
+    return clipped
+
+
+def _windows(x: Int64, workload: Any, fill: int, dilation: tuple[int, int]) -> Int64:
+    """Input patches (N, OH, OW, KH, KW, C); places outside the input hold `fill`."""
+    top, left, bottom, right = workload.padding
+    (kernel_h, kernel_w), (stride_h, stride_w) = workload.kernel, workload.strides
+    _, out_h, out_w, _ = workload.output_shape
+    # A window may reach past the declared padding when an average pools in ceiling mode.
+    reach_h = (out_h - 1) * stride_h + (kernel_h - 1) * dilation[0] + 1
+    reach_w = (out_w - 1) * stride_w + (kernel_w - 1) * dilation[1] + 1
+    _, height, width, _ = workload.input_shape
+    bottom, right = max(bottom, reach_h - height - top), max(right, reach_w - width - left)
+    padded = np.pad(
+        x.reshape(workload.input_shape),
+        ((0, 0), (top, bottom), (left, right), (0, 0)),
+        constant_values=fill,
+    )
+    rows = np.arange(out_h)[:, None] * stride_h + np.arange(kernel_h) * dilation[0]
+    columns = np.arange(out_w)[:, None] * stride_w + np.arange(kernel_w) * dilation[1]
+    patches: Int64 = padded[:, rows[:, None, :, None], columns[None, :, None, :], :]
+    return patches
+
+
+def _conv2d(workload: Conv2D, inputs: list[Int64], constants: Constants) -> Int64:
+    patches = _windows(inputs[0] - workload.input_zero_point, workload, 0, workload.dilation)
+    weight = constants["weight"]
+    groups = workload.groups
+    split = np.split(patches, groups, axis=-1)
+    per_group = np.split(weight, groups, axis=0)
+    acc = np.concatenate(
+        [
+            np.tensordot(part, kernel, axes=((3, 4, 5), (1, 2, 3)))
+            for part, kernel in zip(split, per_group, strict=True)
+        ],
+        axis=-1,
+    )
+    return _rescaled(acc + constants["bias"], workload, constants)
+
+
+def _depthwise_conv2d(
+    workload: DepthwiseConv2D, inputs: list[Int64], constants: Constants
+) -> Int64:
+    patches = _windows(inputs[0] - workload.input_zero_point, workload, 0, workload.dilation)
+    repeated = np.repeat(patches, workload.depth_multiplier, axis=-1)
+    acc = (repeated * constants["weight"]).sum(axis=(3, 4))
+    return _rescaled(acc + constants["bias"], workload, constants)
+
+
+def _fully_connected(workload: FullyConnected, inputs: list[Int64], constants: Constants) -> Int64:
+    rows = inputs[0].reshape(workload.batch, workload.input_size) - workload.input_zero_point
+    return _rescaled(rows @ constants["weight"].T + constants["bias"], workload, constants)
+
+
+def _pool2d(workload: Pool2D, inputs: list[Int64], constants: Constants) -> Int64:
+    outside = -(2**31)
+    patches = _windows(inputs[0], workload, outside, (1, 1))
+    inside = patches != outside
+    if workload.mode == "max":
+        result = patches.max(axis=(3, 4))
+    else:
+        total = np.where(inside, patches, 0).sum(axis=(3, 4))
+        count = inside.sum(axis=(3, 4))
+        rounded = (np.abs(total) + count // 2) // count
+        result = np.sign(total) * rounded
+    clipped: Int64 = np.clip(result, *workload.clamp)
+    return clipped
+
+
+def _mean(workload: Mean, inputs: list[Int64], constants: Constants) -> Int64:
+    x = inputs[0].reshape(workload.outer, workload.reduced, workload.inner)
+    acc = x.sum(axis=1) - workload.reduced * workload.input_zero_point
+    return _rescaled(acc, workload, _scalars(workload.multiplier, workload.shift))
+
+
+def _scalars(multiplier: int, shift: int) -> Constants:
+    return {"multiplier": np.array(multiplier, np.int64), "shift": np.array(shift, np.int64)}
+
+
+def _add(workload: Add, inputs: list[Int64], constants: Constants) -> Int64:
+    total = np.zeros(workload.size, np.int64)
+    for x, zero_point, multiplier, shift in zip(
+        inputs, workload.input_zero_points, workload.multipliers, workload.shifts, strict=True
+    ):
+        centred = (x.reshape(-1) - zero_point) << workload.left_shift
+        scale = _scalars(multiplier, shift)
+        total = total + requantize(centred, scale["multiplier"], scale["shift"], workload.rounding)
+    scale = _scalars(workload.output_multiplier, workload.output_shift)
+    return _rescaled(total, workload, scale)
+
+
+def _requantize(workload: Requantize, inputs: list[Int64], constants: Constants) -> Int64:
+    scale = _scalars(workload.multiplier, workload.shift)
+    return _rescaled(inputs[0] - workload.input_zero_point, workload, scale)
+
+
+def _softmax(workload: Softmax, inputs: list[Int64], constants: Constants) -> Int64:
+    rows = inputs[0].reshape(workload.rows, workload.depth)
+    exponentials = constants["table"][rows.max(axis=1, keepdims=True) - rows]
+    total = rounding_divide_by_pot(exponentials, 12).sum(axis=1, keepdims=True)
+    return softmax_outputs(exponentials, total)
+
+
+def _scaled_softmax(workload: ScaledSoftmax, inputs: list[Int64], constants: Constants) -> Int64:
+    rows = inputs[0].reshape(workload.rows, workload.depth)
+    exponentials = constants["table"][rows.max(axis=1, keepdims=True) - rows]
+    total = exponentials.sum(axis=1, keepdims=True)
+    ratio = (exponentials * workload.multiplier + (total << 15)) // (total << 16)
+    clipped: Int64 = np.clip(ratio + workload.output_zero_point, *workload.clamp)
+    return clipped
+
+
+def _pad(workload: Pad, inputs: list[Int64], constants: Constants) -> Int64:
+    x = inputs[0].reshape(workload.input_shape)
+    return np.pad(x, workload.padding, constant_values=workload.value)
+
+
+def _transpose(workload: Transpose, inputs: list[Int64], constants: Constants) -> Int64:
+    return inputs[0].reshape(workload.input_shape).transpose(workload.axes)
+
+
+def _reshape(workload: Reshape, inputs: list[Int64], constants: Constants) -> Int64:
+    return inputs[0]
+
+
+_FUNCTIONS: dict[type[Any], Callable[[Any, list[Int64], Constants], Int64]] = {
+    Add: _add,
+    Conv2D: _conv2d,
+    DepthwiseConv2D: _depthwise_conv2d,
+    FullyConnected: _fully_connected,
+    Mean: _mean,
+    Pad: _pad,
+    Pool2D: _pool2d,
+    Requantize: _requantize,
+    Reshape: _reshape,
+    ScaledSoftmax: _scaled_softmax,
+    Softmax: _softmax,
+    Transpose: _transpose,
+}
