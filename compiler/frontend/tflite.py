@@ -9,6 +9,7 @@
 - SOFTMAX keeps beta;
 - the bounds of fused activations are rounded in float32 as TFLite does;
 - quantized PAD and friends are accepted: their bytes move unchanged;
+- optional inputs that are left out at the end, such as a bias, are not there;
 - tensors with equal or empty names stay apart.
 """
 
@@ -226,6 +227,12 @@ class _Converter(tflite_frontend.OperatorConverter):
     def check_unsupported_ops(self) -> None:
         """Nothing: `_describe_nodes` has refused unsupported operators by name."""
 
+    def get_input_tensors(self, op: Any) -> list[Any]:
+        tensors: list[Any] = super().get_input_tensors(op)
+        while tensors and tensors[-1].tensor_idx < 0:
+            tensors.pop()
+        return tensors
+
     def convert_op_to_relax(self) -> None:
         for index in range(self.subgraph.OperatorsLength()):
             operator = self.subgraph.Operators(index)
@@ -276,7 +283,7 @@ class _Converter(tflite_frontend.OperatorConverter):
                 values, weight.qnn_params["scale"], weight.qnn_params["zero_point"], axis=1
             ),
         )
-        if len(tensors) == 3 and tensors[2].tensor_idx >= 0:
+        if len(tensors) == 3:
             bias = tensors[2]
             scale = source.qnn_params["scale"].value.numpy().astype("float64")
             scale = scale * weight.qnn_params["scale"].value.numpy()

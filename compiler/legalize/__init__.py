@@ -95,8 +95,8 @@ class _Legalizer:
                 )
         for var in self._roots():
             self._activation(var)
-        result = self._reader.result
-        fields = list(result.fields) if isinstance(result, ir.Tuple) else [result]
+        result = self._reader.value(self._reader.result)
+        fields = list(result.fields) if isinstance(result, ir.Tuple) else [self._reader.result]
         outputs: list[str] = []
         for expr, port in zip(fields, self._imported.outputs, strict=True):
             outputs.append(self._output(expr, port, outputs))
@@ -263,8 +263,14 @@ class _Legalizer:
                 f"{origin} is float and not dequantized", "quantize the last operator too"
             )
         tensor = self._builder.in_model_order(self._activation(expr), origin)
-        is_input = any(tensor.name == known.name for known in self._inputs.values())
-        if tensor.dtype != dtype or tensor.name in taken or is_input:
+        # The caller provides one buffer for each input and each output: bytes that are in another
+        # one of them are copied.
+        root = self._builder.before_reshapes(tensor).name
+        elsewhere = {known.name for known in self._inputs.values()}
+        elsewhere |= {
+            self._builder.before_reshapes(self._builder.tensors[other]).name for other in taken
+        }
+        if tensor.dtype != dtype or root in elsewhere:
             tensor = self._converted(tensor, dtype, origin, port.name)
         return tensor.name
 

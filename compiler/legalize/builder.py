@@ -154,6 +154,13 @@ class GraphBuilder:
         moved = self.transpose(source, axes, origin)
         return Value(self.reshape(moved, value.tensor.shape, origin), value.stored)
 
+    def before_reshapes(self, tensor: Tensor) -> Tensor:
+        """The tensor whose bytes a tensor shares, itself if it is not a reshape."""
+        for node in reversed(self.nodes):
+            if node.output == tensor.name and isinstance(node.workload, Reshape):
+                tensor = self.tensors[node.inputs[0]]
+        return tensor
+
     def _before_reshape(self, tensor: Tensor) -> Tensor:
         for node in reversed(self.nodes):
             if node.output == tensor.name and isinstance(node.workload, Reshape):

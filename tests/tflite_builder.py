@@ -1,0 +1,544 @@
+"""Small quantized TFLite models for tests, made operator by operator.
+
+    builder = TFLiteBuilder()
+    x = builder.input((1, 8, 8, 3), scale=0.5, zero_point=-1)
+    y = builder.conv2d(x, weight, bias, weight_scale=0.01, scale=0.1, padding="SAME")
+    builder.output(builder.softmax(y))
+    path.write_bytes(builder.build())
+
+Methods take and return `Tensor`; what they write follows TFLite's quantization specification.
+`operator` adds any other operator of the schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import flatbuffers
+import numpy as np
+import tflite
+from numpy.typing import ArrayLike, NDArray
+
+SOFTMAX_SCALE, SOFTMAX_ZERO_POINT = 1 / 256, -128
+
+# The first version of each operator's schema that has int8; others are left at 1.
+_VERSIONS = {
+    "ADD": 2,
+    "AVERAGE_POOL_2D": 2,
+    "CONV_2D": 3,
+    "DEPTHWISE_CONV_2D": 3,
+    "DEQUANTIZE": 2,
+    "FULLY_CONNECTED": 4,
+    "MAX_POOL_2D": 2,
+    "MEAN": 2,
+    "PAD": 2,
+    "PADV2": 2,
+    "RELU": 2,
+    "RELU6": 2,
+    "SOFTMAX": 2,
+    "TRANSPOSE": 2,
+}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor of the model; real = scale * (q - zero_point).
+
+    Attributes:
+        index: in the file.
+        shape: batch first, NHWC.
+        dtype: numpy's name.
+        scales: none, one, or one per channel of axis `channel_axis`.
+        zero_point: 0 for tensors with a scale per channel.
+    """
+
+    index: int
+    shape: tuple[int, ...]
+    dtype: str
+    scales: tuple[float, ...] = ()
+    zero_point: int = 0
+    channel_axis: int = 0
+
+    @property
+    def scale(self) -> float:
+        """The scale of a tensor that has one."""
+        (scale,) = self.scales
+        return scale
+
+    @property
+    def quantization(self) -> dict[str, Any]:
+        """Arguments that give an output the quantization of this tensor."""
+        return {"scale": self.scale, "zero_point": self.zero_point}
+
+
+class TFLiteBuilder:
+    """Collects tensors and operators; `build` writes the file."""
+
+    def __init__(self) -> None:
+        self._tensors: list[tuple[Tensor, str, int]] = []
+        self._buffers: list[bytes] = [b""]
+        self._operators: list[tuple[str, list[int], list[int], str, dict[str, Any]]] = []
+        self._inputs: list[int] = []
+        self._outputs: list[int] = []
+
+    def input(
+        self,
+        shape: Sequence[int],
+        scale: float | None = None,
+        zero_point: int = 0,
+        dtype: str = "int8",
+    ) -> Tensor:
+        """A model input; without a scale it carries no quantization."""
+        name = f"input_{len(self._inputs)}"
+        tensor = self._tensor(name, shape, dtype, () if scale is None else (scale,), zero_point)
+        self._inputs.append(tensor.index)
+        return tensor
+
+    def output(self, tensor: Tensor) -> None:
+        """Makes a tensor a model output."""
+        self._outputs.append(tensor.index)
+
+    def constant(
+        self,
+        values: NDArray[Any],
+        scale: ArrayLike = (),
+        zero_point: int = 0,
+        channel_axis: int = 0,
+    ) -> Tensor:
+        """A tensor with data."""
+        self._buffers.append(np.ascontiguousarray(values).tobytes())
+        scales = tuple(float(one) for one in np.asarray(scale, np.float32).reshape(-1))
+        return self._tensor(
+            f"constant_{len(self._tensors)}",
+            values.shape,
+            values.dtype.name,
+            scales,
+            zero_point,
+            channel_axis,
+            len(self._buffers) - 1,
+        )
+
+    def _tensor(
+        self,
+        name: str,
+        shape: Sequence[int],
+        dtype: str,
+        scales: tuple[float, ...],
+        zero_point: int = 0,
+        channel_axis: int = 0,
+        buffer: int = 0,
+    ) -> Tensor:
+        tensor = Tensor(len(self._tensors), tuple(shape), dtype, scales, zero_point, channel_axis)
+        self._tensors.append((tensor, name, buffer))
+        return tensor
+
+    def operator(
+        self,
+        kind: str,
+        inputs: Sequence[Tensor | None],
+        shape: Sequence[int],
+        *,
+        scale: float | None = None,
+        zero_point: int = 0,
+        dtype: str = "int8",
+        options: str = "",
+        **fields: Any,
+    ) -> Tensor:
+        """Any operator with one output.
+
+        Args:
+            kind: its name in the schema, such as `CONV_2D`.
+            inputs: None for an optional one that is left out.
+            shape, scale, zero_point, dtype: of the output.
+            options: the name of its option table, such as `Conv2DOptions`.
+            fields: of that table, such as `StrideH=2`.
+        """
+        scales = () if scale is None else (scale,)
+        output = self._tensor(
+            f"{kind.lower()}_{len(self._operators)}", shape, dtype, scales, zero_point
+        )
+        indices = [-1 if tensor is None else tensor.index for tensor in inputs]
+        self._operators.append((kind, indices, [output.index], options, fields))
+        return output
+
+    def conv2d(
+        self,
+        x: Tensor,
+        weight: NDArray[np.int8],
+        bias: NDArray[np.int32] | None = None,
+        *,
+        weight_scale: ArrayLike,
+        scale: float,
+        zero_point: int = 0,
+        strides: tuple[int, int] = (1, 1),
+        dilation: tuple[int, int] = (1, 1),
+        padding: str = "VALID",
+        activation: str = "NONE",
+    ) -> Tensor:
+        """CONV_2D; weight OHWI, its scale one number or one per output channel."""
+        return self._convolution(
+            *("CONV_2D", "Conv2DOptions", x, weight, bias, weight_scale, 0, scale, zero_point),
+            *(strides, dilation, padding, activation),
+        )
+
+    def depthwise_conv2d(
+        self,
+        x: Tensor,
+        weight: NDArray[np.int8],
+        bias: NDArray[np.int32] | None = None,
+        *,
+        weight_scale: ArrayLike,
+        scale: float,
+        zero_point: int = 0,
+        strides: tuple[int, int] = (1, 1),
+        dilation: tuple[int, int] = (1, 1),
+        padding: str = "VALID",
+        activation: str = "NONE",
+    ) -> Tensor:
+        """DEPTHWISE_CONV_2D; weight (1, KH, KW, channels * depth multiplier)."""
+        return self._convolution(
+            *("DEPTHWISE_CONV_2D", "DepthwiseConv2DOptions"),
+            *(x, weight, bias, weight_scale, 3, scale, zero_point),
+            *(strides, dilation, padding, activation),
+            DepthMultiplier=weight.shape[3] // x.shape[3],
+        )
+
+    def _convolution(
+        self,
+        kind: str,
+        options: str,
+        x: Tensor,
+        weight: NDArray[np.int8],
+        bias: NDArray[np.int32] | None,
+        weight_scale: ArrayLike,
+        channel_axis: int,
+        scale: float,
+        zero_point: int,
+        strides: tuple[int, int],
+        dilation: tuple[int, int],
+        padding: str,
+        activation: str,
+        **fields: Any,
+    ) -> Tensor:
+        per_channel = np.size(weight_scale) > 1
+        kernel = self.constant(
+            weight, weight_scale, channel_axis=channel_axis if per_channel else 0
+        )
+        height, width = (
+            output_size(*sizes, padding)
+            for sizes in zip(x.shape[1:3], weight.shape[1:3], strides, dilation, strict=True)
+        )
+        # TFLite Micro's depthwise kernel crashes on a bias that is declared absent.
+        return self.operator(
+            kind,
+            [x, kernel, self._bias(x, kernel, bias)][: 2 if bias is None else 3],
+            (x.shape[0], height, width, weight.shape[channel_axis]),
+            scale=scale,
+            zero_point=zero_point,
+            options=options,
+            StrideH=strides[0],
+            StrideW=strides[1],
+            DilationHFactor=dilation[0],
+            DilationWFactor=dilation[1],
+            Padding=getattr(tflite.Padding, padding),
+            FusedActivationFunction=getattr(tflite.ActivationFunctionType, activation),
+            **fields,
+        )
+
+    def _bias(self, x: Tensor, weight: Tensor, bias: NDArray[np.int32] | None) -> Tensor | None:
+        if bias is None:
+            return None
+        return self.constant(bias, np.float32(x.scale) * np.float32(weight.scales))
+
+    def fully_connected(
+        self,
+        x: Tensor,
+        weight: NDArray[np.int8],
+        bias: NDArray[np.int32] | None = None,
+        *,
+        weight_scale: ArrayLike,
+        scale: float,
+        zero_point: int = 0,
+        activation: str = "NONE",
+        keep_dims: bool = False,
+    ) -> Tensor:
+        """FULLY_CONNECTED; weight (outputs, depth)."""
+        outputs, depth = weight.shape
+        kernel = self.constant(weight, weight_scale)
+        rows = int(np.prod(x.shape)) // depth
+        return self.operator(
+            "FULLY_CONNECTED",
+            [x, kernel, self._bias(x, kernel, bias)],
+            (*x.shape[:-1], outputs) if keep_dims else (rows, outputs),
+            scale=scale,
+            zero_point=zero_point,
+            options="FullyConnectedOptions",
+            FusedActivationFunction=getattr(tflite.ActivationFunctionType, activation),
+            KeepNumDims=keep_dims,
+        )
+
+    def add(
+        self, a: Tensor, b: Tensor, *, scale: float, zero_point: int = 0, activation: str = "NONE"
+    ) -> Tensor:
+        """ADD, broadcasting as numpy does."""
+        return self.operator(
+            "ADD",
+            [a, b],
+            np.broadcast_shapes(a.shape, b.shape),
+            scale=scale,
+            zero_point=zero_point,
+            options="AddOptions",
+            FusedActivationFunction=getattr(tflite.ActivationFunctionType, activation),
+        )
+
+    def average_pool2d(self, x: Tensor, kernel: tuple[int, int], **options: Any) -> Tensor:
+        """AVERAGE_POOL_2D; options as for `max_pool2d`."""
+        return self._pool("AVERAGE_POOL_2D", x, kernel, **options)
+
+    def max_pool2d(self, x: Tensor, kernel: tuple[int, int], **options: Any) -> Tensor:
+        """MAX_POOL_2D; options are strides, padding and activation."""
+        return self._pool("MAX_POOL_2D", x, kernel, **options)
+
+    def _pool(
+        self,
+        kind: str,
+        x: Tensor,
+        kernel: tuple[int, int],
+        *,
+        strides: tuple[int, int] = (1, 1),
+        padding: str = "VALID",
+        activation: str = "NONE",
+    ) -> Tensor:
+        height, width = (
+            output_size(size, window, stride, 1, padding)
+            for size, window, stride in zip(x.shape[1:3], kernel, strides, strict=True)
+        )
+        return self.operator(
+            kind,
+            [x],
+            (x.shape[0], height, width, x.shape[3]),
+            **x.quantization,
+            options="Pool2DOptions",
+            FilterHeight=kernel[0],
+            FilterWidth=kernel[1],
+            StrideH=strides[0],
+            StrideW=strides[1],
+            Padding=getattr(tflite.Padding, padding),
+            FusedActivationFunction=getattr(tflite.ActivationFunctionType, activation),
+        )
+
+    def mean(
+        self,
+        x: Tensor,
+        axes: Sequence[int] = (1, 2),
+        *,
+        scale: float,
+        zero_point: int = 0,
+        keep_dims: bool = False,
+    ) -> Tensor:
+        """MEAN over axes."""
+        reduced = {axis % len(x.shape) for axis in axes}
+        kept = [
+            1 if axis in reduced else size
+            for axis, size in enumerate(x.shape)
+            if keep_dims or axis not in reduced
+        ]
+        return self.operator(
+            "MEAN",
+            [x, self.constant(np.array(axes, np.int32))],
+            kept,
+            scale=scale,
+            zero_point=zero_point,
+            options="ReducerOptions",
+            KeepDims=keep_dims,
+        )
+
+    def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        """RESHAPE."""
+        target = self.constant(np.array(shape, np.int32))
+        quantization = x.quantization if x.scales else {}
+        return self.operator(
+            "RESHAPE", [x, target], shape, dtype=x.dtype, options="ReshapeOptions", **quantization
+        )
+
+    def transpose(self, x: Tensor, axes: Sequence[int]) -> Tensor:
+        """TRANSPOSE: output axis i is input axis `axes[i]`."""
+        shape = [x.shape[axis] for axis in axes]
+        order = self.constant(np.array(axes, np.int32))
+        return self.operator(
+            "TRANSPOSE", [x, order], shape, options="TransposeOptions", **x.quantization
+        )
+
+    def pad(
+        self, x: Tensor, padding: Sequence[tuple[int, int]], value: int | None = None
+    ) -> Tensor:
+        """PAD with the real number 0, or PADV2 with a quantized value; (before, after) per axis."""
+        shape = [size + sum(amounts) for size, amounts in zip(x.shape, padding, strict=True)]
+        inputs = [x, self.constant(np.array(padding, np.int32))]
+        if value is None:
+            return self.operator("PAD", inputs, shape, options="PadOptions", **x.quantization)
+        inputs.append(self.constant(np.array([value], np.int8), x.scale, x.zero_point))
+        return self.operator("PADV2", inputs, shape, options="PadV2Options", **x.quantization)
+
+    def softmax(self, x: Tensor, beta: float = 1.0) -> Tensor:
+        """SOFTMAX over the last axis, with the scale and zero point that TFLite prescribes."""
+        return self.operator(
+            "SOFTMAX",
+            [x],
+            x.shape,
+            scale=SOFTMAX_SCALE,
+            zero_point=SOFTMAX_ZERO_POINT,
+            options="SoftmaxOptions",
+            Beta=beta,
+        )
+
+    def relu(self, x: Tensor, *, scale: float, zero_point: int = 0, kind: str = "RELU") -> Tensor:
+        """A stand-alone RELU, RELU6 or RELU_N1_TO_1."""
+        return self.operator(kind, [x], x.shape, scale=scale, zero_point=zero_point)
+
+    def quantize(
+        self, x: Tensor, *, scale: float, zero_point: int = 0, dtype: str = "int8"
+    ) -> Tensor:
+        """QUANTIZE of a float tensor, or of a quantized one to another scale."""
+        return self.operator(
+            *("QUANTIZE", [x], x.shape),
+            scale=scale,
+            zero_point=zero_point,
+            dtype=dtype,
+            options="QuantizeOptions",
+        )
+
+    def dequantize(self, x: Tensor) -> Tensor:
+        """DEQUANTIZE to float32."""
+        return self.operator(
+            "DEQUANTIZE", [x], x.shape, dtype="float32", options="DequantizeOptions"
+        )
+
+    def build(self) -> bytes:
+        """The model as a TFLite flatbuffer."""
+        b = flatbuffers.Builder(1024)
+        kinds = sorted({kind for kind, *_ in self._operators})
+        buffers = [
+            _table(b, "Buffer", **({"Data": _data(b, data)} if data else {}))
+            for data in self._buffers
+        ]
+        tensors = [self._write_tensor(b, *entry) for entry in self._tensors]
+        operators = [
+            self._write_operator(b, kinds.index(kind), *rest) for kind, *rest in self._operators
+        ]
+        codes = [_operator_code(b, kind) for kind in kinds]
+        graph = _table(
+            b,
+            "SubGraph",
+            Tensors=_offsets(b, tensors),
+            Inputs=_integers(b, self._inputs),
+            Outputs=_integers(b, self._outputs),
+            Operators=_offsets(b, operators),
+            Name=b.CreateString("main"),
+        )
+        model = _table(
+            b,
+            "Model",
+            Version=3,
+            OperatorCodes=_offsets(b, codes),
+            Subgraphs=_offsets(b, [graph]),
+            Description=b.CreateString("made by tests"),
+            Buffers=_offsets(b, buffers),
+        )
+        b.Finish(model, file_identifier=b"TFL3")
+        return bytes(b.Output())
+
+    @staticmethod
+    def _write_tensor(b: Any, tensor: Tensor, name: str, buffer: int) -> int:
+        fields: dict[str, Any] = {}
+        if tensor.scales:
+            zero_points = np.full(len(tensor.scales), tensor.zero_point, np.int64)
+            fields["Quantization"] = _table(
+                b,
+                "QuantizationParameters",
+                Scale=b.CreateNumpyVector(np.array(tensor.scales, np.float32)),
+                ZeroPoint=b.CreateNumpyVector(zero_points),
+                QuantizedDimension=tensor.channel_axis,
+            )
+        return _table(
+            b,
+            "Tensor",
+            Shape=_integers(b, tensor.shape),
+            Type=getattr(tflite.TensorType, tensor.dtype.upper()),
+            Buffer=buffer,
+            Name=b.CreateString(name),
+            **fields,
+        )
+
+    @staticmethod
+    def _write_operator(
+        b: Any,
+        code: int,
+        inputs: list[int],
+        outputs: list[int],
+        options: str,
+        fields: dict[str, Any],
+    ) -> int:
+        entries: dict[str, Any] = {}
+        if options:
+            entries["BuiltinOptionsType"] = getattr(tflite.BuiltinOptions, options)
+            entries["BuiltinOptions"] = _table(b, options, **fields)
+        return _table(
+            b,
+            "Operator",
+            OpcodeIndex=code,
+            Inputs=_integers(b, inputs),
+            Outputs=_integers(b, outputs),
+            **entries,
+        )
+
+
+def output_size(size: int, window: int, stride: int, dilation: int, padding: str) -> int:
+    """Extent of a sliding window's output along one axis, as TFLite's `ComputeOutSize` has it."""
+    if padding == "SAME":
+        return -(-size // stride)
+    return (size - (window - 1) * dilation - 1) // stride + 1
+
+
+def _table(b: Any, kind: str, **fields: Any) -> int:
+    getattr(tflite, f"{kind}Start")(b)
+    for name, value in fields.items():
+        getattr(tflite, f"{kind}Add{name}")(b, value)
+    end: int = getattr(tflite, f"{kind}End")(b)
+    return end
+
+
+def _operator_code(b: Any, kind: str) -> int:
+    code = getattr(tflite.BuiltinOperator, kind)
+    return _table(
+        b,
+        "OperatorCode",
+        # 127 says that the code does not fit the old field.
+        DeprecatedBuiltinCode=min(code, 127),
+        Version=_VERSIONS.get(kind, 1),
+        BuiltinCode=code,
+    )
+
+
+def _data(b: Any, data: bytes) -> int:
+    """A byte vector, aligned as the schema demands."""
+    b.StartVector(1, len(data), 16)
+    b.head -= len(data)
+    b.Bytes[b.head : b.head + len(data)] = data
+    offset: int = b.EndVector()
+    return offset
+
+
+def _integers(b: Any, values: Sequence[int]) -> int:
+    offset: int = b.CreateNumpyVector(np.array(values, np.int32))
+    return offset
+
+
+def _offsets(b: Any, values: Sequence[int]) -> int:
+    b.StartVector(4, len(values), 4)
+    for value in reversed(values):
+        b.PrependUOffsetTRelative(value)
+    offset: int = b.EndVector()
+    return offset
