@@ -1,18 +1,25 @@
 """ONNX QDQ model -> Relax, through TVM's importer.
 
-`_Importer` is the one place that works around TVM's ONNX frontend: it binds every operator's
-result to a variable that names the model node (`node<index>`) and turns the importer's
-exceptions into errors that name the node.
+`_Importer` is the one place that works around TVM's ONNX frontend. It differs in that:
+
+- every operator's result is bound to a variable that names the model node (`node<index>`), and
+  the importer's exceptions become errors that name the node;
+- Clip becomes relax.clip and Pad relax.nn.pad (TVM expands both into loops at once);
+- Conv with auto_pad pads in the convolution and not before it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import math
 import warnings
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import numpy_helper
 from tvm import ir, relax
 from tvm.relax.frontend.onnx import onnx_frontend
@@ -47,6 +54,8 @@ SUPPORTED = frozenset(
 )
 
 _MINIMUM_OPSET = 13
+
+_Conversion = Callable[[list[Any], dict[str, Any]], relax.Expr]
 
 
 def import_onnx(data: bytes) -> Imported:
@@ -185,6 +194,7 @@ class _Importer(onnx_frontend.ONNXGraphImporter):
         super().__init__({name: list(shape) for name, shape in shapes.items()}, "float32")
         self._model_nodes = nodes
         self._count = 0
+        self._replacements: dict[str, _Conversion] = {"Clip": self._clip, "Pad": self._pad}
         self.current = "the model's inputs"
 
     def _convert_operator(
@@ -193,7 +203,76 @@ class _Importer(onnx_frontend.ONNXGraphImporter):
         index = self._count
         self._count += 1
         self.current = str(self._model_nodes[index])
-        result = super()._convert_operator(op_name, inputs, attrs, opset)
+        replacement = self._replacements.get(op_name)
+        if replacement is not None:
+            result = replacement(inputs, attrs)
+        else:
+            if op_name == "Conv":
+                _explicit_padding(inputs, attrs)
+            result = super()._convert_operator(op_name, inputs, attrs, opset)
         if isinstance(result, ir.Call) and isinstance(result.ty, relax.TensorType):
             return self.bb.emit(result, name_hint=f"node{index}")
         return result
+
+    def _clip(self, inputs: list[relax.Expr], attrs: dict[str, Any]) -> relax.Expr:
+        low, high = (self._number(inputs[place], default) for place, default in _CLIP_BOUNDS)
+        return relax.op.clip(inputs[0], min=low, max=high)
+
+    def _pad(self, inputs: list[relax.Expr], attrs: dict[str, Any]) -> relax.Expr:
+        mode = attrs.get("mode", b"constant").decode()
+        widths, axes = self._constant(inputs[1]), self._constant(inputs[3])
+        value = self._number(inputs[2], 0.0)
+        if mode != "constant" or widths is None or (axes is None) != (inputs[3] is None):
+            raise TinyaotError(f"{self.current} pads in mode {mode}", "pad with a constant")
+        rank = len(inputs[0].ty.shape)
+        padding = np.zeros((rank, 2), np.int64)
+        places = range(rank) if axes is None else axes.reshape(-1).tolist()
+        padding[list(places)] = widths.reshape(2, -1).T
+        return relax.op.nn.pad(inputs[0], padding.reshape(-1).tolist(), "constant", value)
+
+    def _number(self, expr: Any, default: float) -> float:
+        """A scalar input; the default where it is left out, or not a number as ONNX defines."""
+        array = np.array(default) if expr is None else self._constant(expr)
+        if array is None or array.size != 1:
+            raise TinyaotError(
+                f"{self.current} has a bound or value that is not a constant",
+                "fold constants when exporting the model",
+            )
+        number = float(array.reshape(-1)[0])
+        return default if math.isnan(number) else number
+
+    def _constant(self, expr: Any) -> NDArray[Any] | None:
+        """The value of a constant or of a dequantized constant; None if it is neither."""
+        if isinstance(expr, ir.Var):
+            expr = self.bb.lookup_binding(expr)
+        if isinstance(expr, ir.GenericConst):
+            return np.asarray(expr.value.numpy())
+        if isinstance(expr, ir.Call) and str(expr.op.name) == "relax.dequantize":
+            values, scale, zero_point = (self._constant(arg) for arg in expr.args[:3])
+            if values is not None and scale is not None and zero_point is not None:
+                centred = values.astype(np.int64) - zero_point.astype(np.int64)
+                return centred.astype(np.float32) * scale
+        return None
+
+
+_CLIP_BOUNDS = ((1, -math.inf), (2, math.inf))
+
+
+def _explicit_padding(inputs: list[relax.Expr], attrs: dict[str, Any]) -> None:
+    """Replaces SAME_UPPER and SAME_LOWER by the padding that they stand for."""
+    mode = attrs.get("auto_pad", b"NOTSET").decode()
+    if mode not in ("SAME_UPPER", "SAME_LOWER"):
+        return
+    before, after = [], []
+    sizes = [int(size) for size in inputs[0].ty.shape][2:]
+    kernels = attrs.get("kernel_shape") or [int(size) for size in inputs[1].ty.shape][2:]
+    strides = attrs.get("strides", [1] * len(sizes))
+    dilations = attrs.get("dilations", [1] * len(sizes))
+    for size, kernel, stride, dilation in zip(sizes, kernels, strides, dilations, strict=True):
+        outputs = -(-size // stride)
+        total = max((outputs - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
+        less, more = total // 2, total - total // 2
+        before.append(less if mode == "SAME_UPPER" else more)
+        after.append(more if mode == "SAME_UPPER" else less)
+    attrs["pads"] = [*before, *after]
+    del attrs["auto_pad"]
