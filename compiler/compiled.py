@@ -20,6 +20,7 @@ from tinyaot.targets import (
     Target,
     TinyaotError,
     build_image,
+    estimate_cycles,
     get_board,
     get_target,
     run_image,
@@ -216,6 +217,24 @@ class CompiledModel:
             flash_code_bytes=image.size.flash_code,
             flash_weight_bytes=image.size.flash_weights,
         )
+
+    def estimate_cycles(self, inputs: Inputs, *, flash_wait_states: int = 0) -> int | None:
+        """Estimated processor cycles of one inference; a model of the core, not silicon.
+
+        Args:
+            inputs: as for `run`.
+            flash_wait_states: what a taken branch and the load of a literal cost more.
+
+        Returns:
+            None for a target without a model of its timing.
+
+        Raises:
+            TinyaotError: as `run`.
+        """
+        data = [array.tobytes() for array in self._ordered(inputs)]
+        with tempfile.TemporaryDirectory(prefix="tinyaot-") as scratch:
+            image = build_image(self.program, self.target, directory=Path(scratch))
+            return estimate_cycles(image, data, flash_wait_states=flash_wait_states)
 
     def reference(self, model: str | Path, inputs: Sequence[Inputs]) -> list[list[Array]]:
         """What the model's own reference runtime computes; see `reference_outputs`.

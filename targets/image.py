@@ -106,5 +106,28 @@ def run_image(
     return result
 
 
+def estimate_cycles(
+    image: Image, inputs: Sequence[bytes], *, flash_wait_states: int = 0
+) -> int | None:
+    """An estimate of the processor cycles of one inference, from a model of the core.
+
+    Args:
+        image: built without profiling.
+        inputs: the bytes of every input tensor.
+        flash_wait_states: what a taken branch and the load of a literal cost more.
+
+    Returns:
+        None for a target without a model; see `cortex_m/cycles.py`.
+
+    Raises:
+        TinyaotError: a program is missing or the emulation failed.
+    """
+    if image.board is None:
+        return None
+    from tinyaot.targets.cortex_m import cycles
+
+    return cycles.estimate_cycles(image, inputs, flash_wait_states=flash_wait_states)
+
+
 def _module(table: dict[str, str], target: Target) -> ModuleType:
     return importlib.import_module(table[target.family])

@@ -95,7 +95,7 @@ def _measure(model: Path, target: str, step: Callable[[str], None]) -> Document:
         **document,
         "model": model.stem,
         "executed_macs": report.executed_macs,
-        "cycles_estimate": None,
+        "cycles_estimate": compiled.estimate_cycles(inputs[0]),
         "layers": layers,
     }
 
@@ -109,8 +109,8 @@ def _file_index(node: str) -> int | None:
 def _show(documents: list[Document], baseline: Baseline, per_layer: bool) -> None:
     console = stdout()
     table = columns(
-        "model", "target", "instructions>", "MAC/instr>", "arena>", "stack>", "code>", "weights>",
-        f"{baseline.name}>", "ratio>",
+        "model", "target", "instructions>", "MAC/instr>", "cycles (estimate)>", "arena>", "stack>",
+        "code>", "weights>", f"{baseline.name}>", "ratio>",
     )  # fmt: skip
     ratios: dict[str, list[float]] = {}
     for document in documents:
@@ -124,6 +124,7 @@ def _show(documents: list[Document], baseline: Baseline, per_layer: bool) -> Non
             document["target"],
             _number(count),
             f"{document['macs'] / count:.2f}" if count else "-",
+            _number(document["cycles_estimate"]),
             _number(document["arena_bytes"]),
             _number(document["stack_bytes"]),
             _number(document["flash_code_bytes"]),

@@ -67,16 +67,20 @@ def run(image: Image, inputs: Sequence[Sequence[bytes]], timeout: float) -> RunR
     return _collect(image, len(inputs), results)
 
 
-def _emulate(image: Image, board: Board, directory: Path, timeout: float) -> None:
-    command = [
-        *(EMULATOR, "-M", board.machine, "-kernel", str(image.elf.resolve())),
+def emulator_command(elf: Path, board: Board) -> list[str]:
+    """The command that runs an image, with virtual time that counts instructions."""
+    return [
+        *(EMULATOR, "-M", board.machine, "-kernel", str(elf.resolve())),
         # One instruction takes one nanosecond of virtual time: what SysTick counts by.
         *("-icount", "shift=0"),
         *("-semihosting-config", "enable=on,target=native"),
         *("-nographic", "-monitor", "none", "-serial", "none"),
     ]
+
+
+def _emulate(image: Image, board: Board, directory: Path, timeout: float) -> None:
     try:
-        result = run_command(command, directory, timeout)
+        result = run_command(emulator_command(image.elf, board), directory, timeout)
     except subprocess.TimeoutExpired:
         raise TinyaotError(
             f"{image.program.name} did not end within {timeout:g} s on the emulated {board.name}",
