@@ -18,7 +18,8 @@ static volatile uint32_t wraps __attribute__((used));
 
 void tinyaot_counter_restart(void)
 {
-    SYST_CSR = 0;
+    /* The clock first, then ENABLE: at once they stop QEMU before 7.0 on Armv8-M cores. */
+    SYST_CSR = SYST_CSR_CLKSOURCE_PROCESSOR;
     SYST_RVR = TINYAOT_SYSTICK_RELOAD;
     SYST_CVR = 0;
     ICSR = ICSR_PENDSTCLR;
