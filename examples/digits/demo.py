@@ -1,7 +1,8 @@
 """The demo: a digit classifier from float to int8 to C, run on two emulated Cortex-M cores.
 
 Quantizes digits_float.onnx, compiles it for each core, runs all test images there in one go, and
-compares with ONNX Runtime. `make demo` runs it; what it makes goes to build/digits.
+compares with ONNX Runtime. `make demo` runs it. Usage: demo.py [FOLDER], where FOLDER takes what
+it makes: build/digits in the repository if there is none.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ SHOWN_MISREAD = 3
 Scores = npt.NDArray[Any]
 
 FLOAT_MODEL = Path(__file__).with_name("digits_float.onnx")
-OUT = Path(__file__).resolve().parents[2] / "build" / "digits"
+DEFAULT_FOLDER = Path(__file__).resolve().parents[2] / "build" / "digits"
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Run:
 def main() -> int:
     console = Console(highlight=False, soft_wrap=True)
     try:
-        demonstrate(console)
+        demonstrate(console, Path(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_FOLDER)
     except TinyaotError as error:
         console.print(f"error: {error.message}", markup=False)
         for hint in error.hints:
@@ -62,11 +63,11 @@ def main() -> int:
     return 0
 
 
-def demonstrate(console: Console) -> None:
+def demonstrate(console: Console, folder: Path) -> None:
     *_, images, labels = load()
     targets = usable_targets(console)
-    OUT.mkdir(parents=True, exist_ok=True)
-    int8_model = OUT / "digits.onnx"
+    folder.mkdir(parents=True, exist_ok=True)
+    int8_model = folder / "digits.onnx"
     with console.status("quantize the float network with ONNX Runtime"):
         quantize(FLOAT_MODEL, int8_model)
         float_scores = stack(reference_outputs(FLOAT_MODEL, batches_of_one(images)))
@@ -99,7 +100,7 @@ def usable_targets(console: Console) -> tuple[str, ...]:
 
 def run(int8_model: Path, target: str, images: Images) -> Run:
     model = compile_model(int8_model, target=target)
-    folder = OUT / target
+    folder = int8_model.parent / target
     folder.mkdir(exist_ok=True)
     inputs = batches_of_one(images)
     measured = model.measure(inputs, on="host" if target == "host" else "qemu")
