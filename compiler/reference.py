@@ -24,6 +24,7 @@ from tinyaot.schedules.workload import (
     Conv2D,
     DepthwiseConv2D,
     FullyConnected,
+    Lookup,
     Mean,
     Pad,
     Pool2D,
@@ -164,6 +165,11 @@ def _requantize(workload: Requantize, inputs: list[Int64], constants: Constants)
     return _rescaled(inputs[0] - workload.input_zero_point, workload, scale)
 
 
+def _lookup(workload: Lookup, inputs: list[Int64], constants: Constants) -> Int64:
+    result: Int64 = constants["table"][inputs[0] + 128]
+    return result
+
+
 def _softmax(workload: Softmax, inputs: list[Int64], constants: Constants) -> Int64:
     rows = inputs[0].reshape(workload.rows, workload.depth)
     exponentials = constants["table"][rows.max(axis=1, keepdims=True) - rows]
@@ -198,6 +204,7 @@ _FUNCTIONS: dict[type[Any], Callable[[Any, list[Int64], Constants], Int64]] = {
     Conv2D: _conv2d,
     DepthwiseConv2D: _depthwise_conv2d,
     FullyConnected: _fully_connected,
+    Lookup: _lookup,
     Mean: _mean,
     Pad: _pad,
     Pool2D: _pool2d,

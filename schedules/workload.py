@@ -200,6 +200,13 @@ class ScaledSoftmax(Workload):
 
 
 @dataclass(frozen=True)
+class Lookup(Workload):
+    """int8 to int8 by a table; constant table int8 (256): entry i is the result for i - 128."""
+
+    size: int
+
+
+@dataclass(frozen=True)
 class Pad(Workload):
     """Constant padding; `padding` is a (before, after) pair for each axis."""
 
@@ -231,6 +238,7 @@ _KINDS: dict[type[Workload], str] = {
     Conv2D: "conv2d",
     DepthwiseConv2D: "depthwise_conv2d",
     FullyConnected: "fully_connected",
+    Lookup: "lookup",
     Mean: "mean",
     Pad: "pad",
     Pool2D: "pool2d",

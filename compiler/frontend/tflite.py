@@ -10,12 +10,16 @@
 - the bounds of fused activations are rounded in float32 as TFLite does;
 - quantized PAD and friends are accepted: their bytes move unchanged;
 - optional inputs that are left out at the end, such as a bias, are not there;
-- tensors with equal or empty names stay apart.
+- tensors with equal or empty names stay apart;
+- operators that lose their meaning on the way (because TVM has no quantized form of them, or their
+  integer recipe is TFLite's own) become calls of `tinyaot.tflite.<OPERATOR>` on the quantized
+  tensors, with the operator's options as JSON: see `_OWN_CALLS` and `legalize/tflite_call.py`.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -23,6 +27,7 @@ from unittest import mock
 import numpy as np
 import tflite
 from tvm import relax
+from tvm.ir import StringImm
 from tvm.relax.frontend.tflite import tflite_frontend
 
 from tinyaot.compiler.frontend.imported import Imported, ModelNode, Port
@@ -40,6 +45,7 @@ SUPPORTED = frozenset(
         "DEPTHWISE_CONV_2D",
         "DEQUANTIZE",
         "FULLY_CONNECTED",
+        "LOGISTIC",
         "MAX_POOL_2D",
         "MEAN",
         "PAD",
@@ -55,6 +61,11 @@ SUPPORTED = frozenset(
         "TRANSPOSE",
     }
 )
+
+# Operators that stay TFLite's own, and the table of their options.
+_OWN_CALLS: dict[str, Any] = {
+    "LOGISTIC": None,
+}
 
 _FLOAT_TYPES = ("FLOAT32", "FLOAT16", "FLOAT64")
 _EDGE_OPERATORS = ("QUANTIZE", "DEQUANTIZE")
@@ -216,6 +227,17 @@ def _indices(array: Any) -> list[int]:
     return [] if isinstance(array, int) else [int(index) for index in array]
 
 
+def _fields(options: Any) -> dict[str, Any]:
+    """The fields of a flatbuffer table of options that are numbers or booleans, by name."""
+    names = [name for name in dir(type(options)) if name[0].isupper() and "As" not in name]
+    values = {}
+    for name in names:
+        method = getattr(options, name)
+        if not name.startswith(("GetRoot", "Init")) and method.__code__.co_argcount == 1:
+            values[name] = method()
+    return values
+
+
 class _Converter(tflite_frontend.OperatorConverter):
     """TVM's converter with the differences that the module's docstring lists."""
 
@@ -237,12 +259,56 @@ class _Converter(tflite_frontend.OperatorConverter):
         for index in range(self.subgraph.OperatorsLength()):
             operator = self.subgraph.Operators(index)
             self.current = str(self._nodes[index])
-            result = self.convert_map[self.get_op_code_str(operator)](op=operator)
-            result = self.bb.emit(result, name_hint=f"node{index}")
+            kind = self.get_op_code_str(operator)
             outputs = self.get_output_tensors(operator)
-            for position, output in enumerate(outputs):
-                value = result if len(outputs) == 1 else result[position]
+            if kind in _OWN_CALLS:
+                results = [self._own_call(kind, operator, place) for place in range(len(outputs))]
+            else:
+                results = [self.convert_map[kind](op=operator)]
+            for output, result in zip(outputs, results, strict=True):
+                value = self.bb.emit(result, name_hint=f"node{index}")
                 self.exp_tab.set_expr(self._name(output), value)
+
+    def _own_call(self, kind: str, op: Any, place: int) -> ir.Expr:
+        """A call that computes one output of an operator from its quantized inputs.
+
+        Omitted inputs are an empty tensor; constants are passed as such.
+        """
+        tensors, output = self.get_input_tensors(op), self.get_output_tensors(op)[place]
+        arguments = [
+            relax.const(np.zeros(0, "int8")) if tensor.tensor_idx < 0 else self._operand(tensor)
+            for tensor in tensors
+        ]
+        options_type = _OWN_CALLS[kind]
+        options = {} if options_type is None else _fields(self._options(op, options_type))
+        description = {
+            "inputs": [self._quantization(tensor) for tensor in tensors],
+            "output": self._quantization(output),
+            "place": place,
+            "options": options,
+        }
+        return relax.op.call_pure_packed(
+            f"tinyaot.tflite.{kind}",
+            *arguments,
+            StringImm(json.dumps(description)),
+            ty_args=relax.TensorType(
+                tuple(int(size) for size in self.get_tensor_shape(output)),
+                self.get_tensor_type_str(output.tensor.Type()),
+            ),
+        )
+
+    def _operand(self, tensor: Any) -> ir.Expr:
+        if self.has_expr(tensor.tensor_idx):
+            return self.get_expr(tensor.tensor_idx)
+        return relax.const(self.get_tensor_value(tensor))
+
+    def _quantization(self, tensor: Any) -> dict[str, Any] | None:
+        if tensor.tensor_idx < 0 or tensor.qnn_params is None:
+            return None
+        return {
+            "scale": np.atleast_1d(tensor.qnn_params["scale"].value.numpy()).tolist(),
+            "zero_point": np.atleast_1d(tensor.qnn_params["zero_point"].value.numpy()).tolist(),
+        }
 
     def convert_pool2d(self, op: Any, pool_type: str) -> ir.Expr:
         options = self._options(op, tflite.Pool2DOptions)

@@ -16,7 +16,7 @@ from tvm import ir
 
 from tinyaot.compiler.frontend.imported import Imported, Port
 from tinyaot.compiler.graph import Graph, Tensor
-from tinyaot.compiler.legalize import convolution, elementwise, movement, reduction
+from tinyaot.compiler.legalize import convolution, elementwise, lookup, reduction
 from tinyaot.compiler.legalize.builder import GraphBuilder, Value, identity
 from tinyaot.compiler.legalize.group import (
     Context,
@@ -25,13 +25,14 @@ from tinyaot.compiler.legalize.group import (
     scalar,
     zero_point_shift,
 )
+from tinyaot.compiler.legalize.movement import MOVEMENTS
 from tinyaot.compiler.legalize.relax_reader import RelaxReader, dtype_of, op_name
+from tinyaot.compiler.legalize.tflite_call import TFLiteCall, tflite_kind
 from tinyaot.schedules.workload import Requantize
 from tinyaot.targets import TinyaotError
 
 OPERATORS: dict[str, Callable[[Group, Any], Value]] = {
     "relax.add": elementwise.add,
-    "relax.dequantize": elementwise.requantize,
     "relax.mean": reduction.mean,
     "relax.nn.avg_pool2d": reduction.average_pool2d,
     "relax.nn.max_pool2d": reduction.max_pool2d,
@@ -43,13 +44,8 @@ WITH_BIAS: dict[str, Callable[[Group, Any, Any], Value]] = {
     "relax.nn.conv2d": convolution.conv2d,
 }
 
-MOVEMENTS: dict[str, Callable[[Context, Any, str], Value]] = {
-    "relax.expand_dims": movement.reshape,
-    "relax.flatten": movement.reshape,
-    "relax.nn.pad": movement.pad,
-    "relax.permute_dims": movement.transpose,
-    "relax.reshape": movement.reshape,
-    "relax.squeeze": movement.reshape,
+TFLITE: dict[str, Callable[[TFLiteCall], Value]] = {
+    "LOGISTIC": lookup.logistic_int8,
 }
 
 _INTEGER_TYPES = ("int8", "uint8")
@@ -85,9 +81,8 @@ class _Legalizer:
     def run(self, name: str) -> Graph:
         for param, port in zip(self._reader.params, self._imported.inputs, strict=True):
             if port.dtype in _INTEGER_TYPES:
-                self._values[param] = self._input(
-                    param, port, port.dtype, port.scale, port.zero_point
-                )
+                tensor = Tensor(port.name, port.shape, port.dtype, port.scale, port.zero_point)
+                self._values[param] = self._input(param, tensor)
             elif port.dtype != "float32":
                 raise TinyaotError(
                     f'input "{port.name}" is {port.dtype}',
@@ -116,11 +111,17 @@ class _Legalizer:
             tuple(self._builder.nodes),
             self._imported.notes,
         )
-        # Tensors are named after nodes; users look for the names of the model's outputs.
-        ports = zip(outputs, self._imported.outputs, strict=True)
-        return graph.renamed(
-            {tensor: port.name for tensor, port in ports if port.name not in graph.tensors}
-        )
+        return graph.renamed(self._port_names(graph))
+
+    def _port_names(self, graph: Graph) -> dict[str, str]:
+        """New names that give the outputs those of the model: tensors are named after nodes."""
+        names: dict[str, str] = {}
+        for tensor, port in zip(graph.outputs, self._imported.outputs, strict=True):
+            if tensor != port.name and port.name not in (*graph.inputs, *graph.outputs):
+                names[tensor] = port.name
+                if port.name in graph.tensors:
+                    names[port.name] = tensor
+        return names
 
     def _roots(self) -> list[Any]:
         """Quantized activations that something other than a clamp reads, in program order.
@@ -138,15 +139,12 @@ class _Legalizer:
                     roots.add(arg)
         return sorted(roots, key=lambda var: self._reader.order[var])
 
-    def _input(
-        self, param: Any, port: Port, dtype: str, scale: float | None, zero_point: int
-    ) -> Value:
-        """The tensor of a model input; uint8 becomes int8 by a first operator."""
-        tensor = Tensor(port.name, port.shape, dtype, scale, zero_point)
+    def _input(self, param: Any, tensor: Tensor) -> Value:
+        """The activation of a model input; uint8 becomes int8 by a first operator."""
         tensor = self._builder.add_tensor(tensor)
         self._inputs[param] = tensor
         return Value(
-            self._converted(tensor, "int8", f'input "{port.name}"'), identity(len(port.shape))
+            self._converted(tensor, "int8", f'input "{tensor.name}"'), identity(len(tensor.shape))
         )
 
     def _converted(self, tensor: Tensor, dtype: str, origin: str, name: str = "") -> Tensor:
@@ -176,7 +174,12 @@ class _Legalizer:
         call = self._reader.value(var)
         name = op_name(call)
         if name in MOVEMENTS:
-            return MOVEMENTS[name](self._context, call, self._origin(var)[0])
+            source = self._activation(call.args[0])
+            return MOVEMENTS[name](self._builder, source, call, self._origin(var)[0])
+        kind = tflite_kind(call)
+        if kind in TFLITE:
+            origin, tensor_name = self._origin(var)
+            return TFLITE[kind](TFLiteCall(self._context, call, tensor_name, origin))
         clamp: tuple[int, int] | None = None
         if name == "relax.clip":
             shift = zero_point_shift(dtype_of(call))
@@ -187,7 +190,12 @@ class _Legalizer:
         if name == "relax.quantize":
             return self._quantized(var, call, clamp)
         origin, _ = self._origin(var)
-        raise TinyaotError(f"{origin} is not supported: no rule for {name or call}")
+        if self._reader.constant(var) is not None:
+            raise TinyaotError(
+                f"{origin} is a constant where an activation is expected",
+                "fold constants when exporting the model",
+            )
+        raise TinyaotError(f"{origin} is not supported: no rule for {name or 'this expression'}")
 
     def _quantized(self, var: Any, call: Any, clamp: tuple[int, int] | None) -> Value:
         body = peel_activation(self._reader, call.args[0])
@@ -204,15 +212,6 @@ class _Legalizer:
                 f"{origin} has an output of type {dtype} with scale {real_scale:g}",
                 "activations may be int8 or uint8 with a positive scale",
             )
-        if body.call in self._reader.params:
-            port = self._imported.inputs[self._reader.params.index(body.call)]
-            known = self._inputs.get(body.call)
-            quantization = (dtype, real_scale, int(zero_point.reshape(-1)[0]))
-            if known is None:
-                return self._input(body.call, port, *quantization)
-            if (known.dtype, known.scale, known.zero_point) == quantization:
-                return Value(self._converted(known, "int8", origin), identity(len(port.shape)))
-            raise TinyaotError(f'input "{port.name}" is quantized in two ways', "quantize it once")
         shifted = int(zero_point.reshape(-1)[0]) - zero_point_shift(dtype)
         low, high = body.clamp(real_scale, shifted, "int8")
         if clamp is not None:
@@ -231,38 +230,48 @@ class _Legalizer:
                 return WITH_BIAS[op_name(inner)](group, inner, bias)
         if name in OPERATORS:
             return OPERATORS[name](group, call)
-        if name in ("relax.reshape", "relax.permute_dims", "relax.squeeze", "relax.expand_dims"):
-            return self._moved(group, call)
-        raise group.unsupported(
-            f"is not supported: no rule for {name or call}",
-            f"supported between dequantize and quantize: "
-            f"{', '.join(sorted([*OPERATORS, *WITH_BIAS]))}",
-        )
+        return self._moved(group, call)
 
     def _moved(self, group: Group, call: Any) -> Value:
-        """A reshape or transpose between dequantize and quantize of the same scale."""
-        value = group.operand(call)
-        if (value.scale, value.zero_point) != (group.scale, group.zero_point):
-            raise group.unsupported(
-                "changes the scale while it moves data", "quantize its input and output alike"
-            )
-        return value
+        """A dequantized activation or a float input, moved or not, in the group's scale."""
+        name = op_name(call)
+        if name in MOVEMENTS:
+            source = self._moved(group, self._reader.value(call.args[0]))
+            return MOVEMENTS[name](self._builder, source, call, group.origin)
+        if name == "relax.dequantize":
+            return elementwise.requantize(group, self._context.dequantized(call, group.origin))
+        if call in self._reader.params:
+            return elementwise.requantize(group, self._float_input(group, call))
+        supported = sorted([*OPERATORS, *WITH_BIAS, *MOVEMENTS])
+        raise group.unsupported(
+            f"is not supported: no rule for {name or 'a constant'}",
+            f"supported between dequantize and quantize: {', '.join(supported)}",
+        )
+
+    def _float_input(self, group: Group, param: Any) -> Value:
+        """A float model input, which becomes the int8 tensor that its quantize writes."""
+        port = self._imported.inputs[self._reader.params.index(param)]
+        known = self._inputs.get(param)
+        if known is None:
+            tensor = Tensor(port.name, port.shape, "int8", group.scale, group.zero_point)
+            return self._input(param, tensor)
+        if (known.scale, known.zero_point) != (group.scale, group.zero_point):
+            raise TinyaotError(f'input "{port.name}" is quantized in two ways', "quantize it once")
+        return Value(known, identity(len(port.shape)))
 
     def _output(self, expr: Any, port: Port, taken: list[str]) -> str:
         """The name of the tensor that holds a model output, in the model's axis order."""
-        value = self._reader.value(expr)
         origin = f'output "{port.name}"'
-        dtype = "int8"
-        if dtype_of(expr) in _INTEGER_TYPES:
-            dtype = dtype_of(expr)
-        elif op_name(value) == "relax.dequantize":
-            dtype = dtype_of(value.args[0])
-            expr = value.args[0]
+        dtype = dtype_of(expr)
+        if dtype in _INTEGER_TYPES:
+            value = self._activation(expr)
+        elif op_name(self._reader.value(expr)) in ("relax.dequantize", *MOVEMENTS):
+            value, dtype = self._context.operand(expr, origin), "int8"
         else:
             raise TinyaotError(
                 f"{origin} is float and not dequantized", "quantize the last operator too"
             )
-        tensor = self._builder.in_model_order(self._activation(expr), origin)
+        tensor = self._builder.in_model_order(value, origin)
         # The caller provides one buffer for each input and each output: bytes that are in another
         # one of them are copied.
         root = self._builder.before_reshapes(tensor).name

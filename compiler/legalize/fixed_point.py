@@ -174,6 +174,33 @@ def _exp_on_interval_between_negative_one_quarter_and_0(a: Int64) -> Int64:
     )
 
 
+def logistic(
+    centred: Int64, radius: int, multiplier: int, left_shift: int, integer_bits: int
+) -> Int64:
+    """int8 logistic of values less their zero point, as TFLite's `integer_ops/logistic.h`.
+
+    Args:
+        centred: input values less the zero point, int64.
+        radius: differences beyond this saturate the output.
+        multiplier, left_shift: take an input step to Q(integer_bits).(31 - integer_bits).
+        integer_bits: of the fixed-point input.
+
+    Returns:
+        Outputs with scale 1/256 and zero point -128.
+    """
+    scaled = requantize(
+        centred, np.array(multiplier, np.int64), np.array(left_shift, np.int64), "double"
+    )
+    exponential = _exp_on_negative_values(-np.abs(scaled), integer_bits)
+    positive = _reciprocal_of_one_plus(exponential)
+    in_q31 = np.where(scaled > 0, positive, INT32_MAX - positive)
+    in_q31 = np.where(scaled == 0, 1 << 30, in_q31)
+    rounded = np.minimum(rounding_divide_by_pot(in_q31, 23), 255)
+    inside = rounded - 128
+    result: Int64 = np.where(centred <= -radius, -128, np.where(centred >= radius, 127, inside))
+    return result
+
+
 def activation_range(
     low: float, high: float, scale: float, zero_point: int, dtype: str
 ) -> tuple[int, int]:

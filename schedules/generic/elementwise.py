@@ -6,7 +6,7 @@ from tvm.script import tirx as T
 
 from tinyaot.schedules.generic.arithmetic import requantized, store_int8
 from tinyaot.schedules.registry import Decisions, Kernel, rule
-from tinyaot.schedules.workload import Add, Requantize
+from tinyaot.schedules.workload import Add, Lookup, Requantize
 
 
 @rule(Add)
@@ -78,3 +78,20 @@ def requantize(workload: Requantize, decisions: Decisions) -> Kernel:
             )
 
     return Kernel(requantize, in_place_inputs=(0,))
+
+
+@rule(Lookup)
+def lookup(workload: Lookup, decisions: Decisions) -> Kernel:
+    """One load from the table an element; the output may overlay the input."""
+    size = workload.size
+
+    @T.prim_func
+    def lookup(
+        x: T.Buffer((size,), "int8"),
+        table: T.Buffer((256,), "int8"),
+        y: T.Buffer((size,), "int8"),
+    ):
+        for i in T.serial(size):
+            y[i] = table[T.cast(x[i], "int32") + 128]
+
+    return Kernel(lookup, in_place_inputs=(0,))

@@ -1,0 +1,115 @@
+"""TFLite operators that reach legalization as themselves: `tinyaot.tflite.<OPERATOR>` calls.
+
+The frontend passes quantized operands, constants among them, and a JSON text with the operator's
+options and every tensor's quantization. A rule gets all that as a `TFLiteCall`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyaot.compiler.graph import Tensor
+from tinyaot.compiler.legalize.builder import Value, identity
+from tinyaot.compiler.legalize.group import Context
+from tinyaot.compiler.legalize.relax_reader import dtype_of, op_name, shape_of
+from tinyaot.schedules.workload import Workload
+from tinyaot.targets import TinyaotError
+
+_PREFIX = "tinyaot.tflite."
+
+Rule = Callable[["TFLiteCall"], Value]
+
+
+def tflite_kind(call: Any) -> str:
+    """The operator of such a call, for example `LOGISTIC`; empty for any other expression."""
+    if op_name(call) != "relax.call_pure_packed":
+        return ""
+    symbol = str(call.args[0].global_symbol)
+    return symbol.removeprefix(_PREFIX) if symbol.startswith(_PREFIX) else ""
+
+
+@dataclass(frozen=True)
+class TFLiteCall:
+    """One output of a TFLite operator.
+
+    Attributes:
+        context: see `Context`.
+        call: the Relax call.
+        name: for the output tensor.
+        origin: the model node, for people and errors.
+    """
+
+    context: Context
+    call: Any
+    name: str
+    origin: str
+
+    @cached_property
+    def _description(self) -> dict[str, Any]:
+        description: dict[str, Any] = json.loads(str(self.call.args[-1].value))
+        return description
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The operator's options by their names in TFLite's schema."""
+        options: Mapping[str, Any] = self._description["options"]
+        return options
+
+    @property
+    def place(self) -> int:
+        """Which output of the operator this is."""
+        return int(self._description["place"])
+
+    @property
+    def input_count(self) -> int:
+        """Inputs in the file, omitted ones included."""
+        return len(self._description["inputs"])
+
+    def constant(self, index: int) -> NDArray[Any] | None:
+        """An input that is a constant, as stored in the file; None if it is computed."""
+        return self.context.reader.constant(self.call.args[1 + index])
+
+    def tensor(self, index: int) -> Tensor:
+        """An input that is computed, in the model's axis order."""
+        value = self.context.activation(self.call.args[1 + index])
+        return self.context.builder.in_model_order(value, self.origin)
+
+    def input_quantization(self, index: int) -> tuple[float, int]:
+        """Scale and zero point of an input, the zero point as of the tensor inside the graph."""
+        known = self._description["inputs"][index]
+        if known is None or len(known["scale"]) != 1:
+            raise self.unsupported(f"has input {index} without one scale for the whole tensor")
+        shift = 128 if dtype_of(self.call.args[1 + index]) == "uint8" else 0
+        return float(known["scale"][0]), int(known["zero_point"][0]) - shift
+
+    def output(self) -> Tensor:
+        """The output tensor, to be handed to `emit`; uint8 is int8 inside the graph."""
+        dtype, known = dtype_of(self.call), self._description["output"]
+        scale, zero_point = None, 0
+        if known is not None:
+            scale, zero_point = float(known["scale"][0]), int(known["zero_point"][0])
+        if dtype == "uint8":
+            dtype, zero_point = "int8", zero_point - 128
+        return Tensor(self.name, shape_of(self.call), dtype, scale, zero_point)
+
+    def emit(
+        self,
+        workload: Workload,
+        inputs: tuple[Tensor, ...],
+        constants: Mapping[str, NDArray[np.generic]] | None = None,
+    ) -> Value:
+        """Adds the node that computes the output."""
+        output = self.output()
+        tensor = self.context.builder.emit(workload, inputs, output, self.origin, constants)
+        return Value(tensor, identity(len(output.shape)))
+
+    def unsupported(self, what: str, *hints: str) -> TinyaotError:
+        """An error that names the model node."""
+        return TinyaotError(f"{self.origin} {what}", *hints)
