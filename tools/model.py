@@ -1,0 +1,36 @@
+"""Compiling the file that the user named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinyaot.targets import TinyaotError, get_target
+
+if TYPE_CHECKING:
+    from tinyaot.compiler import CompiledModel
+
+
+def compile_file(
+    model: Path,
+    target: str,
+    name: str | None,
+    dump_ir: Path | None,
+    progress: Callable[[str], None],
+) -> CompiledModel:
+    """`compile_model` with errors that name the file.
+
+    Raises:
+        TinyaotError: as `compile_model`.
+    """
+    get_target(target)
+    progress("load the compiler")
+    from tinyaot.compiler import compile_model
+
+    try:
+        return compile_model(model, target, name=name, dump_ir=dump_ir, progress=progress)
+    except TinyaotError as error:
+        if str(model) in error.message:
+            raise
+        raise TinyaotError(f"{model}: {error.message}", *error.hints) from error
