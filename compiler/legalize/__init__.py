@@ -18,6 +18,7 @@ from tinyaot.compiler.frontend.imported import Imported, Port
 from tinyaot.compiler.graph import Graph, Tensor
 from tinyaot.compiler.legalize import convolution, elementwise, lookup, reduction
 from tinyaot.compiler.legalize.builder import GraphBuilder, Value, identity
+from tinyaot.compiler.legalize.fixed_point import FactorError
 from tinyaot.compiler.legalize.group import (
     Context,
     Group,
@@ -217,7 +218,13 @@ class _Legalizer:
         if clamp is not None:
             low, high = max(low, clamp[0]), min(high, clamp[1])
         group = Group(self._context, name, origin, real_scale, shifted, "int8", (low, high))
-        return self._operator(group, body.call)
+        try:
+            return self._operator(group, body.call)
+        except FactorError as error:
+            raise group.unsupported(
+                f"has scales that do not fit each other: {error}",
+                "the file may be damaged; else quantize with representative data",
+            ) from error
 
     def _operator(self, group: Group, call: Any) -> Value:
         name = op_name(call)

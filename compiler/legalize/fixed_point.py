@@ -19,6 +19,10 @@ Int64 = NDArray[np.int64]
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 
 
+class FactorError(ValueError):
+    """A requantization factor that fixed-point arithmetic cannot apply."""
+
+
 def quantize_multiplier(real: float) -> tuple[int, int]:
     """Splits a non-negative real factor into (Q0.31 multiplier, power-of-two shift).
 
@@ -26,10 +30,10 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
     multiplier in [2^30, 2^31), or 0.
 
     Raises:
-        ValueError: the factor is negative, not finite, or too large for a 32-bit shift.
+        FactorError: the factor is negative, not finite, or too large for a 32-bit shift.
     """
     if not math.isfinite(real) or real < 0:
-        raise ValueError(f"a requantization factor must be finite and not negative, not {real}")
+        raise FactorError(f"a requantization factor must be finite and not negative, not {real}")
     if real == 0:
         return 0, 0
     fraction, shift = math.frexp(real)
@@ -40,7 +44,7 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
     if shift < -31:
         return 0, 0
     if shift > 30:
-        raise ValueError(f"a requantization factor of {real} does not fit in 31 bits")
+        raise FactorError(f"a requantization factor of {real} does not fit in 31 bits")
     return multiplier, shift
 
 
