@@ -251,7 +251,7 @@ class _Importer(onnx_frontend.ONNXGraphImporter):
             values, scale, zero_point = (self._constant(arg) for arg in expr.args[:3])
             if values is not None and scale is not None and zero_point is not None:
                 centred = values.astype(np.int64) - zero_point.astype(np.int64)
-                return centred.astype(np.float32) * scale
+                return np.asarray(centred.astype(np.float32) * scale)
         return None
 
 

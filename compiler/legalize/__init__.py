@@ -7,6 +7,7 @@ turns it into a node.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -155,9 +156,7 @@ class _Legalizer:
         shift = zero_point_shift(dtype) - zero_point_shift(tensor.dtype)
         zero_point = tensor.zero_point + shift
         low, high = (0, 255) if dtype == "uint8" else (-128, 127)
-        size = 1
-        for extent in tensor.shape:
-            size *= extent
+        size = math.prod(tensor.shape)
         workload = Requantize(
             size, tensor.dtype, dtype, tensor.zero_point, zero_point, *_ONE, (low, high)
         )
@@ -243,6 +242,8 @@ class _Legalizer:
         """A dequantized activation or a float input, moved or not, in the group's scale."""
         name = op_name(call)
         if name in MOVEMENTS:
+            if name == "relax.nn.pad" and group.clamp != (-128, 127):
+                raise group.unsupported("pads before an activation", "pad after the activation")
             source = self._moved(group, self._reader.value(call.args[0]))
             return MOVEMENTS[name](self._builder, source, call, group.origin)
         if name == "relax.dequantize":

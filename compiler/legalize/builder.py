@@ -28,13 +28,12 @@ class Value:
     Attributes:
         tensor: the graph tensor with its bytes; its shape is the stored one.
         stored: the stored axis order as a permutation of the model's axes.
-        flat_order: for a flattened activation, the stored place of each element of the model's
-            flat order; None where the two agree.
+        flattened: what was flattened, if its bytes were not in the model's order.
     """
 
     tensor: Tensor
     stored: tuple[int, ...]
-    flat_order: NDArray[np.int64] | None = None
+    flattened: Value | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -43,6 +42,16 @@ class Value:
         for place, axis in enumerate(self.stored):
             shape[axis] = self.tensor.shape[place]
         return tuple(shape)
+
+    @property
+    def flat_order(self) -> NDArray[np.int64] | None:
+        """For a flattened activation, the stored place of each element of the model's flat order;
+        None where the two agree."""
+        if self.flattened is None:
+            return None
+        shape, stored = self.flattened.tensor.shape, self.flattened.stored
+        places = np.arange(math.prod(shape)).reshape(shape)
+        return places.transpose(np.argsort(stored)).reshape(-1)
 
     @property
     def scale(self) -> float:
@@ -74,6 +83,7 @@ class GraphBuilder:
     def __init__(self) -> None:
         self.tensors: dict[str, Tensor] = {}
         self.nodes: list[Node] = []
+        self._transposed: dict[tuple[str, tuple[int, ...]], Tensor] = {}
 
     def add_tensor(self, tensor: Tensor) -> Tensor:
         """Adds a tensor under a name that is not taken."""
@@ -113,8 +123,12 @@ class GraphBuilder:
         shape = tuple(tensor.shape[axis] for axis in axes)
         if same_bytes(tensor.shape, axes):
             return self.reshape(tensor, shape, origin)
-        output = replace(tensor, name=f"{tensor.name}_transposed", shape=shape)
-        return self.emit(Transpose(tensor.shape, shape, axes), (tensor,), output, origin)
+        key = (tensor.name, axes)
+        if key not in self._transposed:
+            output = replace(tensor, name=f"{tensor.name}_transposed", shape=shape)
+            workload = Transpose(tensor.shape, shape, axes)
+            self._transposed[key] = self.emit(workload, (tensor,), output, origin)
+        return self._transposed[key]
 
     def store_as(self, value: Value, stored: tuple[int, ...], origin: str) -> Tensor:
         """The value's tensor with its axes stored in the given order."""
@@ -128,30 +142,26 @@ class GraphBuilder:
 
     def rename_axes(self, value: Value, axes: tuple[int, ...], origin: str) -> Value:
         """A transpose in the model's order, which here only renames the stored axes."""
-        if value.flat_order is not None:
-            value = Value(self.in_model_order(value, origin), value.stored)
+        value = self._in_flat_order(value, origin)
         return Value(value.tensor, tuple(axes.index(axis) for axis in value.stored))
 
     def flatten(self, value: Value, shape: tuple[int, ...], origin: str) -> Value:
         """A reshape in the model's order that remembers, and does not undo, the stored order."""
+        if value.shape == shape:
+            return value
         whole = value.shape[0] == shape[0] == 1 and len(shape) == 2
-        if value.flat_order is not None or not whole:
-            tensor = self.reshape(self.in_model_order(value, origin), shape, origin)
-            return Value(tensor, identity(len(shape)))
-        order: NDArray[np.int64] | None = None
-        if not same_bytes(value.shape, value.stored):
-            stored_places = np.arange(math.prod(value.shape)).reshape(value.tensor.shape)
-            order = stored_places.transpose(np.argsort(value.stored)).reshape(-1)
-        tensor = self.reshape(value.tensor, shape, origin)
-        return Value(tensor, identity(2), order)
+        in_order = value.flattened is None and same_bytes(value.shape, value.stored)
+        if in_order or (whole and value.flattened is None):
+            tensor = self.reshape(value.tensor, shape, origin)
+            return Value(tensor, identity(len(shape)), None if in_order else value)
+        tensor = self.reshape(self.in_model_order(value, origin), shape, origin)
+        return Value(tensor, identity(len(shape)))
 
     def _in_flat_order(self, value: Value, origin: str) -> Value:
         """Undoes a remembered flat order by a transpose of the tensor that was flattened."""
-        if value.flat_order is None:
+        if value.flattened is None:
             return value
-        source = self._before_reshape(value.tensor)
-        axes = _axes_of_order(source.shape, value.flat_order)
-        moved = self.transpose(source, axes, origin)
+        moved = self.in_model_order(value.flattened, origin)
         return Value(self.reshape(moved, value.tensor.shape, origin), value.stored)
 
     def before_reshapes(self, tensor: Tensor) -> Tensor:
@@ -160,19 +170,3 @@ class GraphBuilder:
             if node.output == tensor.name and isinstance(node.workload, Reshape):
                 tensor = self.tensors[node.inputs[0]]
         return tensor
-
-    def _before_reshape(self, tensor: Tensor) -> Tensor:
-        for node in reversed(self.nodes):
-            if node.output == tensor.name and isinstance(node.workload, Reshape):
-                return self.tensors[node.inputs[0]]
-        raise AssertionError(f"{tensor.name} is not a reshape")
-
-
-def _axes_of_order(shape: tuple[int, ...], order: NDArray[np.int64]) -> tuple[int, ...]:
-    """The permutation of a tensor's axes that yields its elements in the given flat order."""
-    # Only NHWC storage of an NCHW tensor is ever flattened out of order.
-    axes = (0, 3, 1, 2)
-    places = np.arange(math.prod(shape)).reshape(shape).transpose(axes).reshape(-1)
-    if not np.array_equal(places, order):
-        raise AssertionError("a flattened tensor was stored in an unknown order")
-    return axes

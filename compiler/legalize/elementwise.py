@@ -44,13 +44,15 @@ def add(group: Group, call: Any) -> Value:
     return group.done(output, first.stored)
 
 
-def requantize(group: Group, call: Any) -> Value:
-    """quantize(activation(dequantize(x))): a change of scale, a clamp, or both.
+def requantize(group: Group, source: Value) -> Value:
+    """quantize(activation(x)) of an activation: a change of scale, a clamp, both, or nothing.
 
     Source: TFLite's `reference/requantize.h` and `relu` in `reference/activations`: both apply
     `MultiplyByQuantizedMultiplier` to the value less its zero point.
     """
-    source = group.dequantized(call)
+    same_scale = (source.scale, source.zero_point) == (group.scale, group.zero_point)
+    if same_scale and group.clamp == (-128, 127):
+        return source
     tensor = group.builder.store_as(source, source.stored, group.origin)
     multiplier, shift = quantize_multiplier(source.scale / group.scale)
     workload = Requantize(

@@ -9,13 +9,12 @@ from typing import Any
 from tinyaot.compiler.graph import Tensor
 from tinyaot.compiler.legalize.builder import GraphBuilder, Value, identity
 from tinyaot.compiler.legalize.fixed_point import activation_range
+from tinyaot.compiler.legalize.movement import MOVEMENTS
 from tinyaot.compiler.legalize.relax_reader import (
     QuantizedConstant,
     RelaxReader,
-    axes_of,
     dtype_of,
     op_name,
-    shape_of,
 )
 from tinyaot.targets import TinyaotError
 
@@ -35,6 +34,47 @@ class Context:
     builder: GraphBuilder
     activation: Callable[[Any], Value]
     rounding: str
+
+    def operand(self, expr: Any, origin: str) -> Value:
+        """The activation behind a float expression: a dequantize, moved or not.
+
+        Raises:
+            TinyaotError: the expression is not a quantized activation.
+        """
+        value = self.reader.value(expr)
+        name = op_name(value)
+        if name == "relax.dequantize":
+            return self.dequantized(value, origin)
+        if name not in MOVEMENTS:
+            raise TinyaotError(f"{origin} reads {name or 'a float tensor'} that is not quantized")
+        if name == "relax.nn.pad" and float(value.attrs.pad_value) != 0:
+            raise TinyaotError(
+                f"{origin} reads a tensor padded with {value.attrs.pad_value} before quantization",
+                "quantize after the padding",
+            )
+        return MOVEMENTS[name](self.builder, self.operand(value.args[0], origin), value, origin)
+
+    def dequantized(self, call: Any, origin: str) -> Value:
+        """The activation under a dequantize, with the scale and zero point it is read with.
+
+        Raises:
+            TinyaotError: they are not one constant for the whole tensor, or it is a constant.
+        """
+        if self.reader.constant(call.args[0]) is not None:
+            raise TinyaotError(
+                f"{origin} reads a constant where an activation is expected",
+                "constants may be the weights and the bias of a convolution or dense layer",
+            )
+        value = self.activation(call.args[0])
+        scale, zero_point = (self.reader.constant(arg) for arg in call.args[1:3])
+        if scale is None or zero_point is None or scale.size != 1 or zero_point.size != 1:
+            raise TinyaotError(
+                f"{origin} reads an activation with a scale per channel",
+                "quantize activations per tensor",
+            )
+        shifted = int(zero_point.reshape(-1)[0]) - zero_point_shift(dtype_of(call.args[0]))
+        tensor = replace(value.tensor, scale=float(scale.reshape(-1)[0]), zero_point=shifted)
+        return replace(value, tensor=tensor)
 
 
 @dataclass(frozen=True)
@@ -73,38 +113,8 @@ class Group:
         return self.context.rounding
 
     def operand(self, expr: Any) -> Value:
-        """The activation behind a float expression: dequantize, moved or not.
-
-        Raises:
-            TinyaotError: the expression is not a quantized activation.
-        """
-        value = self.reader.value(expr)
-        name = op_name(value)
-        if name == "relax.dequantize":
-            return self.dequantized(value)
-        if name == "relax.reshape":
-            inner = self.operand(value.args[0])
-            return self.builder.flatten(inner, shape_of(value), self.origin)
-        if name == "relax.permute_dims":
-            inner = self.operand(value.args[0])
-            return self.builder.rename_axes(inner, axes_of(value), self.origin)
-        raise self.unsupported(f"reads {name or 'a float tensor'} that is not quantized")
-
-    def dequantized(self, call: Any) -> Value:
-        """The activation under a dequantize, with the scale and zero point it is read with.
-
-        Raises:
-            TinyaotError: they are not one constant for the whole tensor.
-        """
-        value = self.context.activation(call.args[0])
-        scale, zero_point = (self.reader.constant(arg) for arg in call.args[1:3])
-        if scale is None or zero_point is None or scale.size != 1 or zero_point.size != 1:
-            raise self.unsupported(
-                "reads an activation with a scale per channel", "quantize activations per tensor"
-            )
-        shifted = int(zero_point.reshape(-1)[0]) - zero_point_shift(dtype_of(call.args[0]))
-        tensor = replace(value.tensor, scale=float(scale.reshape(-1)[0]), zero_point=shifted)
-        return replace(value, tensor=tensor)
+        """The activation behind a float expression; see `Context.operand`."""
+        return self.context.operand(expr, self.origin)
 
     def constant(self, expr: Any) -> QuantizedConstant | None:
         """A dequantized constant operand; None if it is not one."""

@@ -46,12 +46,17 @@ def _pool(group: Group, call: Any, mode: str) -> Value:
     tensor = group.builder.store_as(source, stored, group.origin)
     shape = shape_of(call)
     output_shape = tuple(shape[axis] for axis in stored)
+    top, left, _, _ = ints(attrs.padding)
+    strides = ints(attrs.strides)
+    last = [(output_shape[1] - 1) * strides[0] - top, (output_shape[2] - 1) * strides[1] - left]
+    if last[0] >= tensor.shape[1] or last[1] >= tensor.shape[2]:
+        raise group.unsupported("pools windows that hold only padding", "reduce the padding")
     workload = Pool2D(
         mode=mode,
         input_shape=tensor.shape,  # type: ignore[arg-type]
         output_shape=output_shape,  # type: ignore[arg-type]
         kernel=ints(attrs.pool_size),  # type: ignore[arg-type]
-        strides=ints(attrs.strides),  # type: ignore[arg-type]
+        strides=strides,  # type: ignore[arg-type]
         padding=ints(attrs.padding),  # type: ignore[arg-type]
         clamp=group.clamp,
     )
@@ -146,7 +151,7 @@ def softmax(group: Group, call: Any) -> Value:
 def _scaled_softmax(group: Group, tensor: Tensor, rows: int, depth: int, scale: float) -> Value:
     """Softmax with any output scale, computed from exponentials rounded to 31 bits."""
     multiplier = round(2**16 / group.scale)
-    if not 0 < multiplier < 2**24:
+    if not 0 < multiplier <= 2**24:
         raise group.unsupported(
             f"writes softmax with scale {group.scale:g}", "use a scale between 1/256 and 1"
         )
