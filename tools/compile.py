@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tinyaot.targets import TinyaotError, build_image
-from tinyaot.tools.console import bytes_text, facts, print_json, progress, stdout
+from tinyaot.tools.console import bytes_text, facts, macs_text, print_json, progress, stdout
 from tinyaot.tools.model import compile_file
 from tinyaot.tools.options import Debug, DumpIR, Json, Model, TargetName, Verbose
 
@@ -61,6 +61,7 @@ def compile_command(
         "flash_weight_bytes": report.flash_weight_bytes,
         "flash_code_bytes": code,
         "macs": report.macs,
+        "executed_macs": report.executed_macs,
         "operators": dict(Counter(operator.kind for operator in report.operators)),
         "notes": list(report.notes),
     }
@@ -74,7 +75,7 @@ def compile_command(
     table.add_row("inputs and outputs", bytes_text(report.io_bytes))
     table.add_row("flash, weights", bytes_text(report.flash_weight_bytes))
     table.add_row("flash, code", bytes_text(code, reason))
-    table.add_row("multiply-accumulates", f"{report.macs:,}")
+    table.add_row("multiply-accumulates", macs_text(report))
     kinds = (f"{count} {kind}" for kind, count in document["operators"].items())
     table.add_row("operators", ", ".join(kinds))
     for note in report.notes:

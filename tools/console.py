@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from tinyaot.compiler import Report
+
 
 @functools.cache
 def stdout() -> Console:
@@ -86,3 +88,9 @@ class LogHandler(logging.Handler):
 def bytes_text(count: int | None, otherwise: str = "not measured") -> str:
     """A size for people."""
     return otherwise if count is None else f"{count:,} bytes"
+
+
+def macs_text(report: Report) -> str:
+    """The multiply-accumulates of the model, and how many are left if some were removed."""
+    removed = report.executed_macs != report.macs
+    return f"{report.macs:,}" + (f" ({report.executed_macs:,} executed)" if removed else "")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinyaot.tools.console import bytes_text, columns, facts, stdout
+from tinyaot.tools.console import bytes_text, columns, facts, macs_text, stdout
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -88,6 +88,7 @@ class Result:
             "max_difference": total and total.largest,
             "instructions": measured.instructions[0] if measured.instructions else None,
             "macs": report.macs,
+            "executed_macs": report.executed_macs,
             "arena_bytes": report.arena_bytes,
             "stack_bytes": measured.stack_bytes,
             "io_bytes": report.io_bytes,
@@ -165,7 +166,7 @@ class Result:
         table.add_row("instructions", instructions)
         if profile and measured.operator_instructions is None:
             table.add_row("  per operator", "not counted on this machine")
-        table.add_row("multiply-accumulates", f"{report.macs:,}")
+        table.add_row("multiply-accumulates", macs_text(report))
         table.add_row("arena", bytes_text(report.arena_bytes))
         table.add_row("stack", bytes_text(measured.stack_bytes))
         table.add_row("inputs and outputs", bytes_text(report.io_bytes))
