@@ -162,6 +162,8 @@ def _scaling(
             f"has {weight.scale.size} weight scales for {channels} output channels",
             "quantize weights per tensor or per output channel",
         )
+    if not (np.isfinite(weight.scale).all() and (weight.scale > 0).all()):
+        raise group.unsupported("has weight scales that are not positive numbers")
     scales = np.broadcast_to(weight.scale, (channels,)).astype(np.float64)
     product = np.float64(source.scale) * scales
     if float32_product:
@@ -182,13 +184,22 @@ def _bias(group: Group, expr: Any, scales: NDArray[np.float64], channels: int) -
     if quantized is not None:
         values: Int64 = quantized.values.astype(np.int64).reshape(-1) - quantized.zero_point
         if not np.allclose(quantized.scale, scales, rtol=1e-3):
-            values = np.rint(values * quantized.scale / scales).astype(np.int64)
+            values = _in_steps(group, values * quantized.scale.astype(np.float64), scales)
     else:
         real = group.reader.constant(expr)
         if real is None:
             raise group.unsupported("has a bias that is not a constant")
-        values = np.rint(real.astype(np.float64).reshape(-1) / scales).astype(np.int64)
+        values = _in_steps(group, real.astype(np.float64).reshape(-1), scales)
     values = np.broadcast_to(values.reshape(-1), (channels,))
     if np.abs(values).max(initial=0) > 2**31 - 1:
         raise group.unsupported("has a bias that does not fit int32")
     return values.astype(np.int32)
+
+
+def _in_steps(group: Group, real: NDArray[np.float64], scales: NDArray[np.float64]) -> Int64:
+    """A real bias in units of the accumulator."""
+    with np.errstate(all="ignore"):
+        steps = np.rint(real / scales)
+    if not (np.abs(steps) < 2.0**31).all():
+        raise group.unsupported("has a bias that does not fit int32")
+    return steps.astype(np.int64)
