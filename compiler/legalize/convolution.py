@@ -184,12 +184,13 @@ def _bias(group: Group, expr: Any, scales: NDArray[np.float64], channels: int) -
     if quantized is not None:
         values: Int64 = quantized.values.astype(np.int64).reshape(-1) - quantized.zero_point
         if not np.allclose(quantized.scale, scales, rtol=1e-3):
-            values = _in_steps(group, values * quantized.scale.astype(np.float64), scales)
+            real = values.astype(np.float64) * quantized.scale
+            values = _in_steps(group, real, scales)
     else:
-        real = group.reader.constant(expr)
-        if real is None:
+        given = group.reader.constant(expr)
+        if given is None:
             raise group.unsupported("has a bias that is not a constant")
-        values = _in_steps(group, real.astype(np.float64).reshape(-1), scales)
+        values = _in_steps(group, given.astype(np.float64).reshape(-1), scales)
     values = np.broadcast_to(values.reshape(-1), (channels,))
     if np.abs(values).max(initial=0) > 2**31 - 1:
         raise group.unsupported("has a bias that does not fit int32")
