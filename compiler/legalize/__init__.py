@@ -83,7 +83,8 @@ class _Legalizer:
     def run(self, name: str) -> Graph:
         for param, port in zip(self._reader.params, self._imported.inputs, strict=True):
             if port.dtype in _INTEGER_TYPES:
-                tensor = Tensor(port.name, port.shape, port.dtype, port.scale, port.zero_point)
+                scale, zero_point = self._input_quantization(param, port)
+                tensor = Tensor(port.name, port.shape, port.dtype, scale, zero_point)
                 self._values[param] = self._input(param, tensor)
             elif port.dtype != "float32":
                 raise TinyaotError(
@@ -140,6 +141,18 @@ class _Legalizer:
                 if arg in self._reader.order and dtype_of(arg) in _INTEGER_TYPES:
                     roots.add(arg)
         return sorted(roots, key=lambda var: self._reader.order[var])
+
+    def _input_quantization(self, param: Any, port: Port) -> tuple[float | None, int]:
+        """Scale and zero point as declared, or else as the first operator that reads it says."""
+        if port.scale is not None:
+            return port.scale, port.zero_point
+        for var in self._reader.order:
+            call = self._reader.value(var)
+            if op_name(call) == "relax.dequantize" and self._reader.follow(call.args[0]) == param:
+                scale, zero_point = (self._reader.constant(arg) for arg in call.args[1:3])
+                if scale is not None and zero_point is not None and scale.size == 1:
+                    return float(scale.reshape(-1)[0]), int(zero_point.reshape(-1)[0])
+        return None, 0
 
     def _input(self, param: Any, tensor: Tensor) -> Value:
         """The activation of a model input; uint8 becomes int8 by a first operator."""
