@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tvm import IRModule
+    from tvm import IRModule, relax
 
 
 @dataclass(frozen=True)
@@ -69,3 +70,13 @@ class Imported:
     outputs: tuple[Port, ...]
     notes: tuple[str, ...]
     rounding: str
+
+
+def close_blocks(builder: relax.BlockBuilder) -> None:
+    """Ends the block that TVM's importers leave open when they fail.
+
+    The builder's destructor would warn of it on stderr, beside our error.
+    """
+    # There is none to end if the importer failed before it began.
+    with contextlib.suppress(Exception):
+        builder._end_block()

@@ -24,7 +24,7 @@ from onnx import numpy_helper
 from tvm import ir, relax
 from tvm.relax.frontend.onnx import onnx_frontend
 
-from tinyaot.compiler.frontend.imported import Imported, ModelNode, Port
+from tinyaot.compiler.frontend.imported import Imported, ModelNode, Port, close_blocks
 from tinyaot.targets import TinyaotError
 
 SUPPORTED = frozenset(
@@ -84,9 +84,10 @@ def import_onnx(data: bytes) -> Imported:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             module = importer.from_onnx(graph, _opset(model))
-    except TinyaotError:
-        raise
     except Exception as error:
+        close_blocks(importer.bb)
+        if isinstance(error, TinyaotError):
+            raise
         lines = str(error).strip().splitlines()
         raise TinyaotError(
             f"cannot read {importer.current}: {type(error).__name__}: {lines[-1] if lines else ''}",
@@ -126,7 +127,13 @@ def _parse(data: bytes) -> onnx.ModelProto:
                 f'tensor "{tensor.name}" is stored in another file',
                 "save the model with its weights inside",
             )
-        numpy_helper.to_array(tensor)
+        try:
+            numpy_helper.to_array(tensor)
+        except Exception as error:
+            raise TinyaotError(
+                f'tensor "{tensor.name}" is damaged: {" ".join(str(error).split())}',
+                "export the model again",
+            ) from error
     return model
 
 

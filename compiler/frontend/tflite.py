@@ -30,7 +30,7 @@ from tvm import relax
 from tvm.ir import StringImm
 from tvm.relax.frontend.tflite import tflite_frontend
 
-from tinyaot.compiler.frontend.imported import Imported, ModelNode, Port
+from tinyaot.compiler.frontend.imported import Imported, ModelNode, Port, close_blocks
 from tinyaot.compiler.legalize.fixed_point import activation_range
 from tinyaot.targets import TinyaotError
 
@@ -118,8 +118,7 @@ def import_tflite(data: bytes) -> Imported:
             module = tflite_frontend.from_tflite(model, op_converter=converter)
         except Exception as error:
             if converters:
-                # TVM leaves a block open, of which the builder's destructor warns on stderr.
-                converters[0].bb._end_block()
+                close_blocks(converters[0].bb)
             if isinstance(error, TinyaotError):
                 raise
             where = converters[0].current if converters else "the model's inputs"
