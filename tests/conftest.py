@@ -11,9 +11,25 @@ from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
+DIFFERS_FROM_ONNX_RUNTIME = "differs from ONNX Runtime"
+"""Name under which tests record what they found, such as `3 of 300`."""
+
 # The same examples every time, and no failure because the machine is busy.
 settings.register_profile("tinyaot", derandomize=True, deadline=None)
 settings.load_profile("tinyaot")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says how many values each comparison with ONNX Runtime found different."""
+    lines = [
+        f"{value:>16}  {report.nodeid}"
+        for report in terminalreporter.getreports("passed")
+        for name, value in report.user_properties
+        if name == DIFFERS_FROM_ONNX_RUNTIME
+    ]
+    if lines:
+        terminalreporter.section(DIFFERS_FROM_ONNX_RUNTIME)
+        terminalreporter.write("\n".join(sorted(lines)) + "\n")
 
 
 @pytest.fixture(scope="session")
