@@ -21,7 +21,8 @@ import numpy as np
 import tflite
 from numpy.typing import ArrayLike, NDArray
 
-SOFTMAX_SCALE, SOFTMAX_ZERO_POINT = 1 / 256, -128
+PROBABILITY: dict[str, Any] = {"scale": 1 / 256, "zero_point": -128}
+"""The quantization that TFLite prescribes for the outputs of SOFTMAX and LOGISTIC."""
 
 # The first version of each operator's schema that has int8; others are left at 1.
 _VERSIONS = {
@@ -153,7 +154,7 @@ class TFLiteBuilder:
             inputs: None for an optional one that is left out.
             shape, scale, zero_point, dtype: of the output.
             options: the name of its option table, such as `Conv2DOptions`.
-            fields: of that table, such as `StrideH=2`.
+            fields: of that table, such as `StrideH=2`; a tuple for a vector of integers.
         """
         scales = () if scale is None else (scale,)
         output = self._tensor(
@@ -388,10 +389,31 @@ class TFLiteBuilder:
             "SOFTMAX",
             [x],
             x.shape,
-            scale=SOFTMAX_SCALE,
-            zero_point=SOFTMAX_ZERO_POINT,
+            **PROBABILITY,
             options="SoftmaxOptions",
             Beta=beta,
+        )
+
+    def logistic(self, x: Tensor) -> Tensor:
+        """LOGISTIC, with the scale and zero point that TFLite prescribes."""
+        return self.operator("LOGISTIC", [x], x.shape, **PROBABILITY)
+
+    def squeeze(self, x: Tensor, axes: Sequence[int]) -> Tensor:
+        """SQUEEZE: drops axes of size 1."""
+        shape = [size for axis, size in enumerate(x.shape) if axis not in axes]
+        return self.operator(
+            *("SQUEEZE", [x], shape),
+            options="SqueezeOptions",
+            SqueezeDims=tuple(axes),
+            **x.quantization,
+        )
+
+    def expand_dims(self, x: Tensor, axis: int) -> Tensor:
+        """EXPAND_DIMS: a new axis of size 1."""
+        place = self.constant(np.array([axis], np.int32))
+        shape = (*x.shape[:axis], 1, *x.shape[axis:])
+        return self.operator(
+            *("EXPAND_DIMS", [x, place], shape), options="ExpandDimsOptions", **x.quantization
         )
 
     def relu(self, x: Tensor, *, scale: float, zero_point: int = 0, kind: str = "RELU") -> Tensor:
@@ -484,7 +506,14 @@ class TFLiteBuilder:
         entries: dict[str, Any] = {}
         if options:
             entries["BuiltinOptionsType"] = getattr(tflite.BuiltinOptions, options)
-            entries["BuiltinOptions"] = _table(b, options, **fields)
+            entries["BuiltinOptions"] = _table(
+                b,
+                options,
+                **{
+                    name: _integers(b, value) if isinstance(value, tuple) else value
+                    for name, value in fields.items()
+                },
+            )
         return _table(
             b,
             "Operator",

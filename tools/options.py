@@ -33,7 +33,8 @@ def _debug(value: bool) -> None:
 
 
 Model = Annotated[
-    Path, typer.Argument(help="A quantized .tflite or .onnx file.", show_default=False)
+    Path,
+    typer.Argument(metavar="MODEL", help="A quantized .tflite or .onnx file.", show_default=False),
 ]
 TargetName = Annotated[
     str,

@@ -7,6 +7,7 @@
   TFLite rounds);
 - FULLY_CONNECTED flattens inputs of any rank to (batch, depth) as TFLite does;
 - SOFTMAX keeps beta;
+- SQUEEZE and EXPAND_DIMS are reshapes (TVM calls its own expand_dims wrongly);
 - the bounds of fused activations are rounded in float32 as TFLite does;
 - quantized PAD and friends are accepted: their bytes move unchanged;
 - optional inputs that are left out at the end, such as a bias, are not there;
@@ -367,6 +368,13 @@ class _Converter(tflite_frontend.OperatorConverter):
         quantized = self._quantize_and_clamp(result, output, options.FusedActivationFunction())
         shape = tuple(int(size) for size in self.get_tensor_shape(output))
         return relax.op.reshape(quantized, shape) if len(shape) != 2 else quantized
+
+    def convert_squeeze(self, op: Any) -> ir.Expr:
+        source, output = self.get_input_tensors(op)[0], self.get_output_tensors(op)[0]
+        shape = tuple(int(size) for size in self.get_tensor_shape(output))
+        return relax.op.reshape(self.get_expr(source.tensor_idx), shape)
+
+    convert_expand_dims = convert_squeeze
 
     def convert_softmax(self, op: Any) -> ir.Expr:
         beta = self._options(op, tflite.SoftmaxOptions).Beta()

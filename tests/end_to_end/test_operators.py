@@ -120,10 +120,15 @@ def depthwise_conv2d(b: TFLiteBuilder, rng: np.random.Generator) -> Tensor:
 
 
 def fully_connected(b: TFLiteBuilder, rng: np.random.Generator) -> Tensor:
+    """One row, several, an image as one row, or an image as a row per place."""
     depth, outputs = (int(size) for size in rng.integers(1, [70, 12]))
-    x = activation_input(b, rng, 1 if rng.random() < 0.6 else int(rng.integers(2, 5)), depth)
-    y = output(rng)
-    return b.fully_connected(x, **parameters(rng, x, (outputs, depth), 0, y["scale"]), **y)
+    rows = 1 if rng.random() < 0.6 else int(rng.integers(2, 5))
+    shape = ((rows, depth), (1, 3, 2, depth))[int(rng.random() < 0.3)]
+    keep_dims = len(shape) == 4 and rng.random() < 0.5
+    x, y = activation_input(b, rng, *shape), output(rng)
+    terms = depth if keep_dims or len(shape) == 2 else 6 * depth
+    weights = parameters(rng, x, (outputs, terms), 0, y["scale"])
+    return b.fully_connected(x, **weights, **y, keep_dims=keep_dims)
 
 
 def add(b: TFLiteBuilder, rng: np.random.Generator) -> Tensor:
@@ -172,6 +177,15 @@ def softmax(b: TFLiteBuilder, rng: np.random.Generator) -> Tensor:
     return b.softmax(x, beta=float(rng.choice([1.0, 1.0, 0.5, 2.0])))
 
 
+def logistic(b: TFLiteBuilder, rng: np.random.Generator) -> Tensor:
+    return b.logistic(image(b, rng))
+
+
+def squeeze_and_expand(b: TFLiteBuilder, rng: np.random.Generator) -> Tensor:
+    x = activation_input(b, rng, 1, 1, int(rng.integers(2, 9)), 1, int(rng.integers(2, 9)))
+    return b.expand_dims(b.squeeze(x, (1, 3)), int(rng.integers(0, 4)))
+
+
 def pad(b: TFLiteBuilder, rng: np.random.Generator) -> Tensor:
     x = image(b, rng)
     amounts = [(0, 0), *(tuple(int(n) for n in rng.integers(0, 4, 2)) for _ in range(3))]
@@ -179,11 +193,13 @@ def pad(b: TFLiteBuilder, rng: np.random.Generator) -> Tensor:
 
 
 def relu(b: TFLiteBuilder, rng: np.random.Generator) -> Tensor:
-    """TFLite Micro's RELU6 clamps without rescaling: its input and output are quantized alike."""
-    x = image(b, rng)
+    """Zero points leave something above zero. TFLite Micro's RELU6 clamps without rescaling: its
+    input and output are quantized alike."""
+    height, width, channels = (int(size) for size in rng.integers(1, 9, 3))
+    x = b.input((1, height, width, channels), scale(rng), int(rng.integers(-128, 100)))
     if activation(rng, **x.quantization) == "RELU6":
         return b.relu(x, kind="RELU6", **x.quantization)
-    return b.relu(x, scale=scale(rng), zero_point=int(rng.integers(-128, 120)))
+    return b.relu(x, scale=scale(rng), zero_point=int(rng.integers(-128, 100)))
 
 
 def requantize(b: TFLiteBuilder, rng: np.random.Generator) -> Tensor:
@@ -215,6 +231,8 @@ OPERATORS: tuple[Case, ...] = (
     mean,
     reshape,
     softmax,
+    logistic,
+    squeeze_and_expand,
     pad,
     relu,
     requantize,
