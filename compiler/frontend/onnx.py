@@ -1,4 +1,4 @@
-"""ONNX QDQ model -> Relax, through TVM's importer.
+"""ONNX model in QDQ or QOperator form -> Relax, through TVM's importer.
 
 `_Importer` is the one place that works around TVM's ONNX frontend. It differs in that:
 
@@ -25,6 +25,7 @@ from tvm import ir, relax
 from tvm.relax.frontend.onnx import onnx_frontend
 
 from tinyaot.compiler.frontend.imported import Imported, ModelNode, Port, close_blocks
+from tinyaot.compiler.frontend.onnx_qoperator import rewrite_qoperators
 from tinyaot.targets import TinyaotError
 
 SUPPORTED = frozenset(
@@ -76,6 +77,8 @@ def import_onnx(data: bytes) -> Imported:
         ModelNode(node.op_type, index, node.name or (node.output[0] if node.output else ""))
         for index, node in enumerate(graph.node)
     ]
+    model, nodes = rewrite_qoperators(model, nodes)
+    graph = model.graph
     _refuse_unsupported(model, nodes)
     shapes, notes = _static_shapes(graph)
     importer = _Importer(shapes, nodes)
@@ -150,18 +153,19 @@ def _refuse_unsupported(model: onnx.ModelProto, nodes: list[ModelNode]) -> None:
             f"the model uses ONNX opset {opset}",
             f"convert it to opset {_MINIMUM_OPSET} or newer with onnx.version_converter",
         )
-    kinds = {node.kind for node in nodes}
-    if "QuantizeLinear" not in kinds and not any(kind.startswith("QLinear") for kind in kinds):
+    if not any(node.op_type == "QuantizeLinear" for node in model.graph.node):
         raise TinyaotError(
             "the model is not quantized: it holds no QuantizeLinear",
             "quantize it to int8 with onnxruntime.quantization.quantize_static in QDQ format",
         )
-    unsupported = [str(node) for node in nodes if node.kind not in SUPPORTED]
+    unsupported = [
+        str(described)
+        for described, node in zip(nodes, model.graph.node, strict=True)
+        if node.op_type not in SUPPORTED
+    ]
     if unsupported:
         more = f" and {len(unsupported) - 3} more" if len(unsupported) > 3 else ""
         hints = [f"supported are {', '.join(sorted(SUPPORTED))}"]
-        if any(kind.startswith("QLinear") for kind in kinds):
-            hints.insert(0, "quantize in QDQ format instead of QOperator format")
         raise TinyaotError(f"operator not supported: {', '.join(unsupported[:3])}{more}", *hints)
 
 

@@ -189,6 +189,10 @@ class _Legalizer:
         if name in MOVEMENTS:
             source = self._activation(call.args[0])
             return MOVEMENTS[name](self._builder, source, call, self._origin(var)[0])
+        if name == "relax.nn.max_pool2d":
+            source = self._activation(call.args[0])
+            origin, _ = self._origin(var)
+            return reduction.max_pool2d_of_quantized(self._builder, source, call, origin)
         kind = tflite_kind(call)
         if kind in TFLITE:
             origin, tensor_name = self._origin(var)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from tinyaot.compiler.graph import Tensor
-from tinyaot.compiler.legalize.builder import NCHW_TO_NHWC, Value, identity
+from tinyaot.compiler.legalize.builder import NCHW_TO_NHWC, GraphBuilder, Value, identity
 from tinyaot.compiler.legalize.fixed_point import (
     INT32_MAX,
     quantize_multiplier,
@@ -17,6 +18,7 @@ from tinyaot.compiler.legalize.fixed_point import (
 from tinyaot.compiler.legalize.group import Group, scalar
 from tinyaot.compiler.legalize.relax_reader import ints, op_name, shape_of
 from tinyaot.schedules.workload import Mean, Pool2D, ScaledSoftmax, Softmax
+from tinyaot.targets import TinyaotError
 
 NHWC = (0, 1, 2, 3)
 
@@ -33,24 +35,43 @@ def max_pool2d(group: Group, call: Any) -> Value:
     return _pool(group, call, "max")
 
 
+def max_pool2d_of_quantized(builder: GraphBuilder, source: Value, call: Any, origin: str) -> Value:
+    """relax.nn.max_pool2d on the quantized values themselves."""
+    output = replace(source.tensor, name=f"{source.tensor.name}_pooled")
+    return _pooled(builder, source, call, "max", output, (-128, 127), origin)
+
+
 def _pool(group: Group, call: Any, mode: str) -> Value:
-    attrs = call.attrs
-    stored = NHWC if str(attrs.layout) == "NHWC" else NCHW_TO_NHWC
-    if ints(attrs.dilation) != (1, 1):
-        raise group.unsupported("pools with a dilated window", "use dilation 1")
     source = group.operand(call.args[0])
     if (source.scale, source.zero_point) != (group.scale, group.zero_point):
         raise group.unsupported(
             "changes the scale while pooling", "quantize its input and output alike"
         )
-    tensor = group.builder.store_as(source, stored, group.origin)
+    output = group.output(shape_of(call))
+    return _pooled(group.builder, source, call, mode, output, group.clamp, group.origin)
+
+
+def _pooled(
+    builder: GraphBuilder,
+    source: Value,
+    call: Any,
+    mode: str,
+    output: Tensor,
+    clamp: tuple[int, int],
+    origin: str,
+) -> Value:
+    attrs = call.attrs
+    stored = NHWC if str(attrs.layout) == "NHWC" else NCHW_TO_NHWC
+    if ints(attrs.dilation) != (1, 1):
+        raise TinyaotError(f"{origin} pools with a dilated window", "use dilation 1")
+    tensor = builder.store_as(source, stored, origin)
     shape = shape_of(call)
     output_shape = tuple(shape[axis] for axis in stored)
     top, left, _, _ = ints(attrs.padding)
     strides = ints(attrs.strides)
     last = [(output_shape[1] - 1) * strides[0] - top, (output_shape[2] - 1) * strides[1] - left]
     if last[0] >= tensor.shape[1] or last[1] >= tensor.shape[2]:
-        raise group.unsupported("pools windows that hold only padding", "reduce the padding")
+        raise TinyaotError(f"{origin} pools windows that hold only padding", "reduce the padding")
     workload = Pool2D(
         mode=mode,
         input_shape=tensor.shape,  # type: ignore[arg-type]
@@ -58,10 +79,10 @@ def _pool(group: Group, call: Any, mode: str) -> Value:
         kernel=ints(attrs.pool_size),  # type: ignore[arg-type]
         strides=strides,  # type: ignore[arg-type]
         padding=ints(attrs.padding),  # type: ignore[arg-type]
-        clamp=group.clamp,
+        clamp=clamp,
     )
-    output = group.builder.emit(workload, (tensor,), group.output(output_shape), group.origin)
-    return group.done(output, stored)
+    output = replace(output, shape=output_shape)
+    return Value(builder.emit(workload, (tensor,), output, origin), stored)
 
 
 def mean(group: Group, call: Any) -> Value:
