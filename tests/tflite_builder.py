@@ -101,6 +101,11 @@ class TFLiteBuilder:
         """Makes a tensor a model output."""
         self._outputs.append(tensor.index)
 
+    def rename(self, tensor: Tensor, name: str) -> None:
+        """Gives a tensor another name; any text is valid."""
+        _, _, buffer = self._tensors[tensor.index]
+        self._tensors[tensor.index] = (tensor, name, buffer)
+
     def constant(
         self,
         values: NDArray[Any],

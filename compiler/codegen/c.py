@@ -157,7 +157,7 @@ class _Printer:
         self._used = used
         self._analyzer = Analyzer()
         self._names: dict[Any, str] = {}
-        self._taken: set[str] = set(_C_KEYWORDS) | {"workspace"}
+        self._taken = {*_C_KEYWORDS, *_C_TYPES.values(), "workspace"}
         self._scalars: set[Any] = set()
         self._statements: dict[type[Any], Callable[[Any, int], str]] = {
             tirx.SeqStmt: self._sequence,
@@ -180,7 +180,8 @@ class _Printer:
     def name_of(self, var: Any) -> str:
         """The C name of a variable or buffer, unique in the function."""
         if var not in self._names:
-            stem = re.sub(r"\W", "_", str(var.name)) or "v"
+            stem = re.sub(r"\W", "_", str(var.name), flags=re.ASCII)
+            stem = stem if stem and not stem[0].isdigit() else f"v{stem}"
             name, count = stem, 0
             while name in self._taken:
                 count += 1

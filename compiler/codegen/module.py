@@ -28,6 +28,15 @@ _TEMPLATES = jinja2.Environment(
     undefined=jinja2.StrictUndefined,
     autoescape=False,
 )
+# Words of C and C++ (the header serves both), and what the header's own macros are called after.
+_RESERVED = frozenset(
+    "alignas alignof and asm auto bool break case catch char class compl const constexpr continue "
+    "decltype default delete do double else enum explicit export extern false float for friend "
+    "goto if inline int long mutable namespace new noexcept not nullptr operator or private "
+    "protected public register restrict return short signed sizeof static struct switch template "
+    "this throw true try typedef typeid typename union unsigned using virtual void volatile while "
+    "xor arena".split()
+)
 _HEADER_FOLDERS = ("schedules/intrinsics",)
 _ROW = 96
 
@@ -86,7 +95,7 @@ def emit_program(
         name = kernel_names[index]
         calls.append(
             {
-                "comment": f"{node.origin}: {_signature(graph, node)}",
+                "comment": _comment(f"{node.origin}: {_signature(graph, node)}"),
                 "text": f"{name}({', '.join(arguments)})",
             }
         )
@@ -122,7 +131,10 @@ def emit_program(
 
 
 def identifier(text: str) -> str:
-    """A C identifier made from any text; never empty, never starting with a digit."""
+    """A C identifier made from any text; never empty, never starting with a digit.
+
+    It may be a keyword: use it behind a prefix, or see `_field`.
+    """
     name = re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_")
     return name if name and not name[0].isdigit() else f"_{name}".rstrip("_") or "model"
 
@@ -156,8 +168,15 @@ def _unique(name: str, taken: set[str]) -> str:
     return candidate
 
 
+def _field(tensor_name: str) -> str:
+    """The name of a port in C: an identifier in lower case that is no reserved word."""
+    name = identifier(tensor_name).lower()
+    return f"{name}_" if name in _RESERVED else name
+
+
 def _comment(text: str) -> str:
     """Text that cannot end a C comment or a line."""
+    text = "".join(letter if letter.isprintable() else " " for letter in text)
     return re.sub(r"\s+", " ", text).replace("*/", "* /").replace("/*", "/ *")
 
 
@@ -174,7 +193,7 @@ def _quantized(tensor: Tensor) -> str:
 
 def _signature(graph: Graph, node: Node) -> str:
     inputs = ", ".join(_quantized(graph.tensors[name]) for name in node.inputs)
-    return _comment(f"{inputs} -> {_quantized(graph.tensors[node.output])}")
+    return f"{inputs} -> {_quantized(graph.tensors[node.output])}"
 
 
 def _ports(graph: Graph) -> list[dict[str, Any]]:
@@ -184,7 +203,7 @@ def _ports(graph: Graph) -> list[dict[str, Any]]:
     for role, names in (("input", graph.inputs), ("output", graph.outputs)):
         for tensor_name in names:
             tensor = graph.tensors[tensor_name]
-            name = _unique(identifier(tensor.name).lower(), taken)
+            name = _unique(_field(tensor.name), taken)
             ports.append(
                 {
                     "role": role,
