@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tinyaot.compiler.frontend import onnx, tflite
+from tinyaot.compiler.frontend import onnx, onnx_qoperator, tflite
 from tinyaot.targets import FEATURES, get_board, get_target, list_targets
 from tinyaot.tools.baseline import PEERS, load_baseline
 
@@ -51,7 +51,12 @@ def targets() -> str:
 
 def operators() -> str:
     """What the frontends accept."""
-    lists = {"TFLite": tflite.SUPPORTED, "ONNX": onnx.SUPPORTED}
+    qoperators = {
+        name
+        for name in onnx_qoperator.REWRITES
+        if name.removeprefix("QLinear").removeprefix("Q") in onnx.SUPPORTED
+    }
+    lists = {"TFLite": tflite.SUPPORTED, "ONNX": onnx.SUPPORTED | qoperators}
     return "\n\n".join(
         textwrap.fill(f"**{form}:** {', '.join(sorted(names))}.", width=100)
         for form, names in lists.items()

@@ -38,7 +38,7 @@ def rewrite_qoperators(
     Raises:
         TinyaotError: a QOperator node has a form that QDQ cannot express.
     """
-    if not any(node.op_type in _REWRITES for node in model.graph.node):
+    if not any(node.op_type in REWRITES for node in model.graph.node):
         return model, nodes
     result = onnx.ModelProto()
     result.CopyFrom(model)
@@ -46,7 +46,7 @@ def rewrite_qoperators(
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     described: list[ModelNode] = []
     for node, description in zip(model.graph.node, nodes, strict=True):
-        rewrite = _REWRITES.get(node.op_type)
+        rewrite = REWRITES.get(node.op_type)
         if rewrite is None:
             replacement = [node]
         else:
@@ -212,7 +212,7 @@ def _qlinear_concat(work: _Rewriting) -> _Nodes:
 
 _POOL_ATTRIBUTES = ("auto_pad", "ceil_mode", "count_include_pad", "kernel_shape", "pads", "strides")
 
-_REWRITES: dict[str, Callable[[_Rewriting], _Nodes]] = {
+REWRITES: dict[str, Callable[[_Rewriting], _Nodes]] = {
     "QGemm": _qgemm,
     "QLinearAdd": _binary("Add"),
     "QLinearAveragePool": _unary("AveragePool", *_POOL_ATTRIBUTES),
