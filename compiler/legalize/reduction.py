@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -91,9 +92,12 @@ def mean(group: Group, call: Any) -> Value:
     rank = len(source.stored)
     axes = ints(call.attrs.axis) if call.attrs.axis is not None else identity(rank)
     reduced_axes = {axis % rank for axis in axes}
+    if not _neighbours(source.stored.index(axis) for axis in reduced_axes):
+        ordered = group.builder.in_model_order(source, group.origin)
+        source = Value(ordered, identity(rank))
     tensor = group.builder.store_as(source, source.stored, group.origin)
     places = sorted(source.stored.index(axis) for axis in reduced_axes)
-    if places != list(range(places[0], places[-1] + 1)):
+    if not _neighbours(places):
         raise group.unsupported(f"averages axes {axes}", "reduce neighbouring axes only")
     outer = math.prod(tensor.shape[: places[0]])
     inner = math.prod(tensor.shape[places[-1] + 1 :])
@@ -113,6 +117,11 @@ def mean(group: Group, call: Any) -> Value:
     shape, stored = _after_reduction(source, reduced_axes, bool(call.attrs.keepdims))
     output = group.builder.emit(workload, (tensor,), group.output(shape), group.origin)
     return group.done(output, stored)
+
+
+def _neighbours(places: Iterable[int]) -> bool:
+    ordered = sorted(places)
+    return ordered == list(range(ordered[0], ordered[-1] + 1))
 
 
 def _mean_multiplier(factor: float, count: int, rounding: str) -> tuple[int, int]:
