@@ -23,6 +23,9 @@ from tinyaot.targets import TinyaotError
 
 NHWC = (0, 1, 2, 3)
 
+# TFLite's sum of exponentials has 12 integer bits, and each exponential may be 1.
+_LONGEST_SOFTMAX = 2**12 - 1
+
 
 def average_pool2d(group: Group, call: Any) -> Value:
     """relax.nn.avg_pool2d."""
@@ -169,6 +172,10 @@ def softmax(group: Group, call: Any) -> Value:
         raise group.unsupported(
             f"writes softmax with scale {group.scale:g} and zero point {group.zero_point}",
             "int8 softmax has scale 1/256 and zero point -128",
+        )
+    if depth > _LONGEST_SOFTMAX:
+        raise group.unsupported(
+            f"takes softmax over {depth} values", f"int8 softmax holds at most {_LONGEST_SOFTMAX}"
         )
     workload = Softmax(rows, depth)
     constants = {"table": softmax_exp_table(source.scale, beta)}

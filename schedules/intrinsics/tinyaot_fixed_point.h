@@ -114,9 +114,10 @@ static inline int32_t tinyaot_softmax_reciprocal(int32_t sum)
 
 static inline int32_t tinyaot_softmax_output(int32_t exponential, int32_t reciprocal, int32_t sum)
 {
-    const int32_t bits_over_unit = 12 - tinyaot_leading_zeros((uint32_t)sum);
+    const int32_t exponent = 12 - tinyaot_leading_zeros((uint32_t)sum) + 31 - 8;
     const int32_t scaled = tinyaot_high_mul(reciprocal, exponential);
-    const int32_t rounded = tinyaot_rounding_shift_right(scaled, bits_over_unit + 31 - 8);
+    /* Sums above 512 make every output less than half a step. */
+    const int32_t rounded = exponent > 31 ? 0 : tinyaot_rounding_shift_right(scaled, exponent);
     return tinyaot_clamp(rounded - 128, -128, 127);
 }
 
