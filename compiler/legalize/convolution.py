@@ -88,10 +88,8 @@ def matmul(group: Group, call: Any, bias: Any) -> Value:
         clamp=group.clamp,
         rounding=group.rounding,
     )
-    # TFLite multiplies the two scales of a per-tensor dense layer in float32.
-    single = group.rounding == "double" and weight.scale.size == 1
     constants: Constants = {"weight": values.T}
-    constants |= _scaling(group, source, weight, bias, outputs, float32_product=single)
+    constants |= _scaling(group, source, weight, bias, outputs)
     output = group.builder.emit(
         workload, (tensor,), group.output(shape), group.origin, _contiguous(constants)
     )
@@ -149,8 +147,6 @@ def _scaling(
     weight: QuantizedConstant,
     bias: Any,
     channels: int,
-    *,
-    float32_product: bool = False,
 ) -> Constants:
     """Bias, multiplier and shift of each output channel.
 
@@ -166,8 +162,6 @@ def _scaling(
         raise group.unsupported("has weight scales that are not positive numbers")
     scales = np.broadcast_to(weight.scale, (channels,)).astype(np.float64)
     product = np.float64(source.scale) * scales
-    if float32_product:
-        product = (np.float32(source.scale) * weight.scale).astype(np.float64).repeat(channels)
     multiplier, shift = quantize_multipliers(product / np.float64(group.scale))
     return {
         "bias": _bias(group, bias, product, channels),
