@@ -305,6 +305,8 @@ class _Printer:
             return f"{name}({self.expr(expr.a)}, {self.expr(expr.b)})", _PRIMARY
         if isinstance(expr, prim.Not):
             return f"!{self.expr(expr.a, _UNARY)}", _UNARY
+        if isinstance(expr, prim.BitwiseNot):
+            return f"~{self.expr(expr.a, _UNARY)}", _UNARY
         if isinstance(expr, prim.Select):
             return self._ternary(expr.condition, expr.true_value, expr.false_value)
         if isinstance(expr, ir.Call):
@@ -316,6 +318,12 @@ class _Printer:
     def _floor_division(self, expr: Any) -> tuple[str, int]:
         """Division rounding down, as C's own where no operand can be negative."""
         is_division = isinstance(expr, prim.FloorDiv)
+        if isinstance(expr.b, prim.IntImm) and int(expr.b) < 0:
+            # The simplifier makes these: a // -n is -a // n, and a % -n is -(-a % n).
+            positive = type(expr)(-expr.a, -expr.b)
+            return self._expr(positive if is_division else -positive)
+        if not self._analyzer.can_prove(expr.b > 0):
+            raise PrintError(f"no C for a division by what may be negative: {expr}")
         if self._analyzer.can_prove(expr.a >= 0):
             symbol = "/" if is_division else "%"
             return f"{self.expr(expr.a, _PRODUCT)} {symbol} {self.expr(expr.b, _UNARY)}", _PRODUCT
