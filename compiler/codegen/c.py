@@ -121,6 +121,10 @@ def print_function(func: tirx.PrimFunc) -> CFunction:
         for buffer in func.params
     )
     body = printer.print_statement(func.body, 1)
+    for parameter in reversed(parameters):
+        # A window may lie in the padding wherever it stands: then nothing reads the input.
+        if not re.search(rf"\b{parameter.name}\b", body):
+            body = f"{_INDENT}(void){parameter.name};\n{body}"
     return CFunction(parameters, printer.workspace, body)
 
 
