@@ -282,7 +282,7 @@ class CompiledModel:
             arena_bytes=plan.size,
             arena_lower_bound_bytes=plan.lower_bound,
             io_bytes=sum(tensor.nbytes for tensor in (*self.inputs, *self.outputs)),
-            flash_weight_bytes=constant_bytes(operators),
+            flash_weight_bytes=constant_bytes(graph, operators),
             operators=tuple(
                 OperatorReport(
                     node=operator.node.origin,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyaot.schedules.workload import Workload
+from tinyaot.schedules.workload import Constant, Workload
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Tensor:
     Attributes:
         name: unique in the graph; the model's own name where it has one.
         shape: NHWC for images, batch first.
-        dtype: `int8` or `uint8`.
+        dtype: of numpy; inside the graph quantized activations are signed, and `bool` is a byte
+            that holds 0 or 1.
         scale, zero_point: real = scale * (q - zero_point); scale is None where the tensor has
             no quantization.
         layout: permutation that takes the model's axis order to this tensor's, for inputs and
@@ -78,6 +79,15 @@ class Graph:
     outputs: tuple[str, ...]
     nodes: tuple[Node, ...]
     notes: tuple[str, ...] = ()
+
+    @property
+    def constants(self) -> dict[str, NDArray[np.generic]]:
+        """Values of the tensors that are known, by name; see the workload `Constant`."""
+        return {
+            node.output: node.constants["value"]
+            for node in self.nodes
+            if isinstance(node.workload, Constant)
+        }
 
     def consumers(self, tensor: str) -> list[Node]:
         """The nodes that read a tensor, in execution order."""

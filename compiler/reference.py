@@ -21,6 +21,8 @@ from tinyaot.compiler.legalize.fixed_point import (
 )
 from tinyaot.schedules.workload import (
     Add,
+    Concatenate,
+    Constant,
     Conv2D,
     DepthwiseConv2D,
     FullyConnected,
@@ -28,6 +30,7 @@ from tinyaot.schedules.workload import (
     Mean,
     Pad,
     Pool2D,
+    Rearrange,
     Requantize,
     Reshape,
     ScaledSoftmax,
@@ -199,8 +202,29 @@ def _reshape(workload: Reshape, inputs: list[Int64], constants: Constants) -> In
     return inputs[0]
 
 
+def _constant(workload: Constant, inputs: list[Int64], constants: Constants) -> Int64:
+    return constants["value"]
+
+
+def _rearrange(workload: Rearrange, inputs: list[Int64], constants: Constants) -> Int64:
+    places: Int64 = np.array(workload.offset)
+    for axis, (size, step) in enumerate(zip(workload.shape, workload.steps, strict=True)):
+        table = constants[f"places_{axis}"] if step is None else np.arange(size) * step
+        places = places[..., None] + table
+    return inputs[0].reshape(-1)[places]
+
+
+def _concatenate(workload: Concatenate, inputs: list[Int64], constants: Constants) -> Int64:
+    parts = [
+        x.reshape(workload.outer, inner) for x, inner in zip(inputs, workload.inners, strict=True)
+    ]
+    return np.concatenate(parts, axis=1)
+
+
 _FUNCTIONS: dict[type[Any], Callable[[Any, list[Int64], Constants], Int64]] = {
     Add: _add,
+    Concatenate: _concatenate,
+    Constant: _constant,
     Conv2D: _conv2d,
     DepthwiseConv2D: _depthwise_conv2d,
     FullyConnected: _fully_connected,
@@ -208,6 +232,7 @@ _FUNCTIONS: dict[type[Any], Callable[[Any, list[Int64], Constants], Int64]] = {
     Mean: _mean,
     Pad: _pad,
     Pool2D: _pool2d,
+    Rearrange: _rearrange,
     Requantize: _requantize,
     Reshape: _reshape,
     ScaledSoftmax: _scaled_softmax,

@@ -12,7 +12,7 @@ from tinyaot.compiler.codegen.c import CFunction, print_function
 from tinyaot.compiler.codegen.lower import lower_kernel
 from tinyaot.compiler.graph import Graph, Node
 from tinyaot.schedules.registry import Decisions, Kernel, choose
-from tinyaot.schedules.workload import Reshape, Workload
+from tinyaot.schedules.workload import Constant, Reshape, Workload
 from tinyaot.targets import Target
 
 
@@ -40,7 +40,7 @@ class Operator:
 def schedule_graph(
     graph: Graph, target: Target, decisions: Mapping[Workload, Decisions] | None = None
 ) -> tuple[Operator, ...]:
-    """The operators of a graph in execution order; reshapes have no code and are left out.
+    """The operators of a graph in execution order; reshapes and constants have no code.
 
     Args:
         graph: what to compute.
@@ -55,7 +55,7 @@ def schedule_graph(
     operators = []
     for node in graph.nodes:
         workload = node.workload
-        if isinstance(workload, Reshape):
+        if isinstance(workload, (Constant, Reshape)):
             continue
         choice = choose(
             workload, target.features, (decisions or {}).get(workload), dict(node.constants)

@@ -29,6 +29,7 @@ Space = dict[str, tuple[int, ...]]
 
 _RULE_MODULES = (
     "tinyaot.schedules.generic.convolution",
+    "tinyaot.schedules.generic.copying",
     "tinyaot.schedules.generic.elementwise",
     "tinyaot.schedules.generic.movement",
     "tinyaot.schedules.generic.reduction",

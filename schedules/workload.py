@@ -214,6 +214,7 @@ class Pad(Workload):
     output_shape: tuple[int, ...]
     padding: tuple[tuple[int, int], ...]
     value: int
+    dtype: str = "int8"
 
 
 @dataclass(frozen=True)
@@ -233,8 +234,43 @@ class Reshape(Workload):
     output_shape: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Constant(Workload):
+    """A tensor that is known at compile time: constant value. It lies in flash and has no code."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Rearrange(Workload):
+    """Every element of the output is one of the input's `input_size`, found axis by axis.
+
+    y[i0, i1, ...] = x[offset + f0(i0) + f1(i1) + ...] with the output seen as `shape`. fk(i) is
+    i * steps[k]; where steps[k] is None it is entry i of the constant `places_k`, int32
+    (shape[k]). `dtype` is any integer type of the elements' size.
+    """
+
+    dtype: str
+    input_size: int
+    shape: tuple[int, ...]
+    offset: int
+    steps: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Concatenate(Workload):
+    """Inputs seen as (outer, inners[k]) side by side: (outer, sum(inners))."""
+
+    dtype: str
+    outer: int
+    inners: tuple[int, ...]
+
+
 _KINDS: dict[type[Workload], str] = {
     Add: "add",
+    Concatenate: "concatenate",
+    Constant: "constant",
     Conv2D: "conv2d",
     DepthwiseConv2D: "depthwise_conv2d",
     FullyConnected: "fully_connected",
@@ -242,6 +278,7 @@ _KINDS: dict[type[Workload], str] = {
     Mean: "mean",
     Pad: "pad",
     Pool2D: "pool2d",
+    Rearrange: "rearrange",
     Requantize: "requantize",
     Reshape: "reshape",
     ScaledSoftmax: "scaled_softmax",

@@ -44,7 +44,7 @@ def write_model_library(
         "metadata.json": _metadata(graph, operators, layout, target),
         "memory_map.txt": layout.format().encode(),
         f"src/{graph.name}.txt": graph.format().encode(),
-        f"parameters/{graph.name}.npz": _parameters(operators),
+        f"parameters/{graph.name}.npz": _parameters(graph, operators),
     }
     for name, text in program.files.items():
         folder = "include" if name.endswith(".h") else "src"
@@ -74,13 +74,14 @@ def _write_tar(file: Any, members: dict[str, bytes]) -> None:
             archive.addfile(info, io.BytesIO(members[name]))
 
 
-def _parameters(operators: Sequence[Operator]) -> bytes:
+def _parameters(graph: Graph, operators: Sequence[Operator]) -> bytes:
     """The constants of every operator as the kernels read them, in numpy's archive format."""
     arrays = {
         f"{index}_{name}": array
         for index, operator in enumerate(operators)
         for name, array in operator.constants.items()
     }
+    arrays |= {f"constant_{place}": one for place, one in enumerate(graph.constants.values())}
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
@@ -92,7 +93,7 @@ def _metadata(
     ports = (*graph.inputs, *graph.outputs)
     main = {
         "workspace_size_bytes": layout.plan.size,
-        "constants_size_bytes": constant_bytes(operators),
+        "constants_size_bytes": constant_bytes(graph, operators),
         "io_size_bytes": sum(graph.tensors[name].nbytes for name in ports),
         "inputs": {name: _port(graph.tensors[name]) for name in graph.inputs},
         "outputs": {name: _port(graph.tensors[name]) for name in graph.outputs},
@@ -137,11 +138,8 @@ def _port(tensor: Tensor) -> dict[str, Any]:
     }
 
 
-def constant_bytes(operators: Sequence[Operator]) -> int:
+def constant_bytes(graph: Graph, operators: Sequence[Operator]) -> int:
     """Bytes of all constants, arrays that several operators share counted once."""
-    arrays = {
-        (array.dtype.str, array.tobytes()): array.nbytes
-        for operator in operators
-        for array in operator.constants.values()
-    }
-    return sum(arrays.values())
+    arrays = [array for operator in operators for array in operator.constants.values()]
+    arrays += graph.constants.values()
+    return sum({(one.dtype.str, one.tobytes()): one.nbytes for one in arrays}.values())

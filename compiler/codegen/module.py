@@ -77,17 +77,21 @@ def emit_program(
         `tinyaot_<name>.c` and `.h`, `tinyaot_<name>_weights.c` and `.h`, and the headers with the
         intrinsics that the kernels use. The same input gives the same text.
     """
-    arrays, symbols = _arrays(graph.name, operators)
+    arrays, symbols, flash = _arrays(graph, operators)
     kernels, kernel_names = _kernels(graph, operators, layout)
     ports = _ports(graph)
-    field = {port["tensor"]: f"{port['role']}s->{port['name']}" for port in ports}
+    field = {port["tensor"]: f"{port['role']}s->{port['name']}" for port in ports} | flash
     calls = []
     for index, operator in enumerate(operators):
         node = operator.node
+        ctypes = [parameter.ctype for parameter in operator.function.parameters]
         arguments = [
-            *(_address(name, layout, field) for name in node.inputs),
+            *(
+                _address(graph.tensors[name], ctype, "const ", layout, field)
+                for name, ctype in zip(node.inputs, ctypes, strict=False)
+            ),
             *symbols[index],
-            _address(node.output, layout, field),
+            _address(graph.tensors[node.output], ctypes[-1], "", layout, field),
         ]
         workspace = layout.workspaces[index]
         if workspace is not None:
@@ -211,7 +215,7 @@ def _ports(graph: Graph) -> list[dict[str, Any]]:
                     "model_name": _comment(tensor.name),
                     "name": name,
                     "macro": f"TINYAOT_{graph.name.upper()}_{name.upper()}",
-                    "ctype": c_type(tensor.dtype),
+                    "ctype": port_type(tensor.dtype),
                     "size": tensor.nbytes,
                     "shape": tensor.shape,
                     "scale": None if tensor.scale is None else f"{tensor.scale:.9e}f",
@@ -228,32 +232,41 @@ def _program_ports(ports: list[dict[str, Any]], graph: Graph, role: str) -> tupl
     )
 
 
-def _arrays(name: str, operators: Sequence[Operator]) -> tuple[list[Array], list[list[str]]]:
-    """The constant arrays, equal ones once, and for each operator the symbols it reads."""
+def _arrays(
+    graph: Graph, operators: Sequence[Operator]
+) -> tuple[list[Array], list[list[str]], dict[str, str]]:
+    """The constant arrays, equal ones once, for each operator the symbols it reads, and for each
+    tensor that is known its symbol."""
     arrays: list[Array] = []
     known: dict[tuple[str, bytes], str] = {}
-    symbols: list[list[str]] = []
-    for index, operator in enumerate(operators):
-        row = []
-        for constant, array in operator.constants.items():
-            ctype = c_type(array.dtype.name)
-            key = (ctype, hashlib.sha256(array.tobytes()).digest())
-            if key not in known:
-                known[key] = f"tinyaot_{name}_{index}_{constant}"
-                comment = f"{constant} of {operator.node.origin}"
-                arrays.append(
-                    Array(known[key], ctype, array.size, _comment(comment), _values(array))
-                )
-            row.append(known[key])
-        symbols.append(row)
-    return arrays, symbols
+
+    def symbol(array: NDArray[np.generic], name: str, comment: str) -> str:
+        ctype = port_type(array.dtype.name)
+        key = (ctype, hashlib.sha256(array.tobytes()).digest())
+        if key not in known:
+            known[key] = f"tinyaot_{graph.name}_{name}"
+            arrays.append(Array(known[key], ctype, array.size, _comment(comment), _values(array)))
+        return known[key]
+
+    symbols = [
+        [
+            symbol(array, f"{index}_{constant}", f"{constant} of {operator.node.origin}")
+            for constant, array in operator.constants.items()
+        ]
+        for index, operator in enumerate(operators)
+    ]
+    flash = {
+        tensor: symbol(array, f"constant_{place}", f"the constant {tensor}")
+        for place, (tensor, array) in enumerate(graph.constants.items())
+    }
+    return arrays, symbols, flash
 
 
 def _values(array: NDArray[np.generic]) -> str:
     """The elements in rows of at most `_ROW` characters."""
     rows: list[str] = []
     row = "   "
-    for value in array.reshape(-1).tolist():
+    for value in map(int, array.reshape(-1).tolist()):
         text = "(-2147483647 - 1)" if value == -(2**31) else str(value)
         if len(row) + len(text) + 2 > _ROW:
             rows.append(row)
@@ -317,11 +330,23 @@ def _parameters(operator: Operator, aliased: bool) -> str:
     return ",\n    ".join(texts)
 
 
-def _address(tensor: str, layout: MemoryLayout, field: Mapping[str, str]) -> str:
-    owner = layout.owners[tensor]
+def port_type(dtype: str) -> str:
+    """The C type of a tensor's elements: a boolean is a byte that holds 0 or 1."""
+    return "uint8_t" if dtype == "bool" else c_type(dtype)
+
+
+def _address(
+    tensor: Tensor, ctype: str, const: str, layout: MemoryLayout, field: Mapping[str, str]
+) -> str:
+    """Where a tensor lies, as an argument for a parameter that points to `ctype`."""
+    owner = layout.owners[tensor.name]
     if owner in field:
-        return field[owner]
-    return _arena_address(layout.plan.offsets[owner])
+        address, own = field[owner], port_type(tensor.dtype)
+    else:
+        address, own = _arena_address(layout.plan.offsets[owner]), "int8_t"
+    if own == ctype:
+        return address
+    return f"({const}void *)({address})" if "+" in address else f"({const}void *){address}"
 
 
 def _arena_address(offset: int) -> str:

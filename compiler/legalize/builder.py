@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyaot.compiler.graph import Node, Tensor
-from tinyaot.schedules.workload import Reshape, Transpose, Workload
+from tinyaot.schedules.workload import Constant, Rearrange, Reshape, Transpose, Workload
 
 NCHW_TO_NHWC = (0, 2, 3, 1)
 
@@ -71,10 +71,22 @@ def identity(rank: int) -> tuple[int, ...]:
     return tuple(range(rank))
 
 
+def element_type(dtype: str) -> str:
+    """The signed integer type of an element's size: what operators that only move bytes handle."""
+    return f"int{8 * np.dtype(dtype).itemsize}"
+
+
 def same_bytes(shape: tuple[int, ...], axes: tuple[int, ...]) -> bool:
     """Whether permuting a tensor of this shape leaves its bytes in place."""
     moved = [axis for axis in axes if shape[axis] != 1]
     return moved == sorted(moved)
+
+
+def _permutation(tensor: Tensor, shape: tuple[int, ...], axes: tuple[int, ...]) -> Workload:
+    if element_type(tensor.dtype) == "int8" and len(axes) <= 6:
+        return Transpose(tensor.shape, shape, axes)
+    steps = tuple(math.prod(tensor.shape[axis + 1 :]) for axis in axes)
+    return Rearrange(element_type(tensor.dtype), math.prod(shape), shape, 0, steps)
 
 
 class GraphBuilder:
@@ -83,6 +95,7 @@ class GraphBuilder:
     def __init__(self) -> None:
         self.tensors: dict[str, Tensor] = {}
         self.nodes: list[Node] = []
+        self.known: dict[str, NDArray[np.generic]] = {}
         self._transposed: dict[tuple[str, tuple[int, ...]], Tensor] = {}
 
     def add_tensor(self, tensor: Tensor) -> Tensor:
@@ -103,17 +116,42 @@ class GraphBuilder:
         origin: str,
         constants: Mapping[str, NDArray[np.generic]] | None = None,
     ) -> Tensor:
-        """Adds a node and its output tensor."""
-        output = self.add_tensor(output)
+        """Adds a node and its output tensor; a node whose inputs are all known is computed."""
         names = tuple(tensor.name for tensor in inputs)
+        if names and all(name in self.known for name in names):
+            # The interpreter is a user of this package.
+            from tinyaot.compiler.reference import evaluate_node
+
+            node = Node(workload, names, output.name, constants or {}, origin)
+            value = evaluate_node(node, [self.known[name] for name in names])
+            return self.constant(value.reshape(output.shape).astype(output.dtype), output, origin)
+        output = self.add_tensor(output)
         self.nodes.append(Node(workload, names, output.name, constants or {}, origin))
         return output
 
-    def reshape(self, tensor: Tensor, shape: tuple[int, ...], origin: str) -> Tensor:
-        """The same bytes under another shape."""
-        if tensor.shape == shape:
+    def constant(self, value: NDArray[np.generic], tensor: Tensor, origin: str) -> Tensor:
+        """Adds a tensor that is known."""
+        tensor = self.add_tensor(tensor)
+        self.known[tensor.name] = value
+        workload = Constant(tensor.shape, tensor.dtype)
+        self.nodes.append(Node(workload, (), tensor.name, {"value": value}, origin))
+        return tensor
+
+    def copy(self, tensor: Tensor, name: str, origin: str) -> Tensor:
+        """The same values in a buffer of their own, even if they are known."""
+        output = self.add_tensor(replace(tensor, name=name))
+        size = math.prod(tensor.shape)
+        workload = Rearrange(element_type(tensor.dtype), size, (size,), 0, (1,))
+        self.nodes.append(Node(workload, (tensor.name,), output.name, {}, origin))
+        return output
+
+    def reshape(
+        self, tensor: Tensor, shape: tuple[int, ...], origin: str, output: Tensor | None = None
+    ) -> Tensor:
+        """The same bytes under another shape, and as `output` says if it is given."""
+        if tensor.shape == shape and output is None:
             return tensor
-        output = replace(tensor, name=f"{tensor.name}_reshaped", shape=shape)
+        output = output or replace(tensor, name=f"{tensor.name}_reshaped", shape=shape)
         return self.emit(Reshape(tensor.shape, shape), (tensor,), output, origin)
 
     def transpose(self, tensor: Tensor, axes: tuple[int, ...], origin: str) -> Tensor:
@@ -126,8 +164,9 @@ class GraphBuilder:
         key = (tensor.name, axes)
         if key not in self._transposed:
             output = replace(tensor, name=f"{tensor.name}_transposed", shape=shape)
-            workload = Transpose(tensor.shape, shape, axes)
-            self._transposed[key] = self.emit(workload, (tensor,), output, origin)
+            self._transposed[key] = self.emit(
+                _permutation(tensor, shape, axes), (tensor,), output, origin
+            )
         return self._transposed[key]
 
     def store_as(self, value: Value, stored: tuple[int, ...], origin: str) -> Tensor:

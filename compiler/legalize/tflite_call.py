@@ -73,13 +73,44 @@ class TFLiteCall:
         return len(self._description["inputs"])
 
     def constant(self, index: int) -> NDArray[Any] | None:
-        """An input that is a constant, as stored in the file; None if it is computed."""
-        return self.context.reader.constant(self.call.args[1 + index])
+        """An input that is known, as stored in the file; None if it is computed from inputs."""
+        expr = self.call.args[1 + index]
+        known = self.context.reader.constant(expr)
+        if known is not None or self.context.reader.value(expr) in self.context.reader.params:
+            return known
+        # What other operators make of constants is known too.
+        value = self.context.builder.known.get(self.tensor(index).name)
+        if value is not None and dtype_of(expr) == "uint8":
+            return (value.astype(np.int16) + 128).astype(np.uint8)
+        return value
 
     def tensor(self, index: int) -> Tensor:
-        """An input that is computed, in the model's axis order."""
-        value = self.context.activation(self.call.args[1 + index])
-        return self.context.builder.in_model_order(value, self.origin)
+        """An input in the model's axis order; one that is known becomes a constant tensor."""
+        expr = self.call.args[1 + index]
+        builder, known = self.context.builder, self.context.reader.constant(expr)
+        if known is None:
+            return builder.in_model_order(self.context.activation(expr), self.origin)
+        scale, zero_point, dtype = None, 0, known.dtype.name
+        if self._description["inputs"][index] is not None:
+            scale, zero_point = self.input_quantization(index)
+        if dtype == "uint8":
+            known, dtype = (known.astype(np.int16) - 128).astype(np.int8), "int8"
+        tensor = Tensor(f"{self.name}_input_{index}", known.shape, dtype, scale, zero_point)
+        return builder.constant(known, tensor, self.origin)
+
+    def numbers(self, index: int) -> list[int]:
+        """The elements of an input that must be known, such as axes or sizes.
+
+        Raises:
+            TinyaotError: it is computed at run time.
+        """
+        known = self.constant(index)
+        if known is None:
+            raise self.unsupported(
+                f"computes its input {index} at run time, on which the shape of its output depends",
+                "make it a constant when exporting the model",
+            )
+        return [int(value) for value in known.reshape(-1)]
 
     def input_quantization(self, index: int) -> tuple[float, int]:
         """Scale and zero point of an input, the zero point as of the tensor inside the graph."""
@@ -88,6 +119,11 @@ class TFLiteCall:
             raise self.unsupported(f"has input {index} without one scale for the whole tensor")
         shift = 128 if dtype_of(self.call.args[1 + index]) == "uint8" else 0
         return float(known["scale"][0]), int(known["zero_point"][0]) - shift
+
+    @property
+    def input_shapes(self) -> list[tuple[int, ...]]:
+        """Shapes of the inputs."""
+        return [shape_of(argument) for argument in self.call.args[1:-1]]
 
     def output(self) -> Tensor:
         """The output tensor, to be handed to `emit`; uint8 is int8 inside the graph."""
@@ -106,9 +142,12 @@ class TFLiteCall:
         constants: Mapping[str, NDArray[np.generic]] | None = None,
     ) -> Value:
         """Adds the node that computes the output."""
-        output = self.output()
-        tensor = self.context.builder.emit(workload, inputs, output, self.origin, constants)
-        return Value(tensor, identity(len(output.shape)))
+        builder = self.context.builder
+        return self.done(builder.emit(workload, inputs, self.output(), self.origin, constants))
+
+    def done(self, tensor: Tensor) -> Value:
+        """The value of a tensor that holds the output."""
+        return Value(tensor, identity(len(tensor.shape)))
 
     def unsupported(self, what: str, *hints: str) -> TinyaotError:
         """An error that names the model node."""

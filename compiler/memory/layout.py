@@ -46,10 +46,11 @@ class MemoryLayout:
 def plan_memory(graph: Graph, operators: Sequence[Operator]) -> MemoryLayout:
     """Finds lifetimes and in-place pairs and plans the arena.
 
-    Inputs and outputs of the model are the caller's buffers and not part of the arena.
+    Inputs and outputs of the model are the caller's buffers, constants lie in flash: neither is
+    part of the arena.
     """
     owners = _owners(graph)
-    external = {owners[name] for name in (*graph.inputs, *graph.outputs)}
+    external = {owners[name] for name in (*graph.inputs, *graph.outputs, *graph.constants)}
     first: dict[str, int] = {}
     last: dict[str, int] = {}
     for index, operator in enumerate(operators):

@@ -206,6 +206,8 @@ def _shrink(
     node: Node, graph: Graph, kept: Mapping[str, Int64], values: Mapping[str, Float64]
 ) -> Node:
     """The node on the channels that are left."""
+    if not node.inputs:
+        return node
     workload = node.workload
     constants = dict(node.constants)
     source = node.inputs[0]

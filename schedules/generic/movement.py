@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 from tvm.script import tirx as T
@@ -23,38 +24,40 @@ def _offset(indices: list[object], strides: list[int]) -> object:
 
 @rule(Pad)
 def pad(workload: Pad, decisions: Decisions) -> Kernel:
-    """Constant padding in at most four axes: one pass over the output."""
-    missing = 4 - len(workload.input_shape)
+    """Constant padding in at most six axes: one pass over the output."""
+    missing = 6 - len(workload.input_shape)
     in_shape = (1,) * missing + workload.input_shape
     out_shape = (1,) * missing + workload.output_shape
     before = [0] * missing + [pair[0] for pair in workload.padding]
     in_strides, out_strides = _strides(in_shape), _strides(out_shape)
-    value = workload.value
+    value, dtype = workload.value, workload.dtype
+    padded = [axis for axis in range(6) if in_shape[axis] != out_shape[axis]]
+
+    def inside(indices: list[object]) -> object:
+        terms = [
+            term
+            for axis in padded
+            for term in (
+                indices[axis] >= before[axis],  # type: ignore[operator]
+                indices[axis] < before[axis] + in_shape[axis],  # type: ignore[operator]
+            )
+        ]
+        return functools.reduce(T.And, terms) if terms else T.bool(True)
+
+    def source(indices: list[object]) -> object:
+        shifted = [index - first for index, first in zip(indices, before, strict=True)]  # type: ignore[operator]
+        return _offset(shifted, in_strides)
 
     @T.prim_func
     def pad(
-        x: T.Buffer((math.prod(in_shape),), "int8"),
-        y: T.Buffer((math.prod(out_shape),), "int8"),
+        x: T.Buffer((math.prod(in_shape),), dtype),
+        y: T.Buffer((math.prod(out_shape),), dtype),
     ):
-        for a, b, c, d in T.grid(*out_shape):
-            inside: T.let[T.bool] = T.And(
-                T.And(
-                    T.And(a >= before[0], a < before[0] + in_shape[0]),
-                    T.And(b >= before[1], b < before[1] + in_shape[1]),
-                ),
-                T.And(
-                    T.And(c >= before[2], c < before[2] + in_shape[2]),
-                    T.And(d >= before[3], d < before[3] + in_shape[3]),
-                ),
-            )
-            y[_offset([a, b, c, d], out_strides)] = T.if_then_else(
-                inside,
-                x[
-                    _offset(
-                        [a - before[0], b - before[1], c - before[2], d - before[3]], in_strides
-                    )
-                ],
-                T.int8(value),
+        for a, b, c, d, e, f in T.grid(*out_shape):
+            y[_offset([a, b, c, d, e, f], out_strides)] = T.if_then_else(
+                inside([a, b, c, d, e, f]),
+                x[source([a, b, c, d, e, f])],
+                T.cast(T.int32(value), dtype),
             )
 
     return Kernel(pad)
