@@ -21,6 +21,8 @@ from tinyaot.compiler.legalize.fixed_point import (
 )
 from tinyaot.schedules.workload import (
     Add,
+    ChannelAffine,
+    ChannelLookup,
     Concatenate,
     Constant,
     Conv2D,
@@ -173,6 +175,20 @@ def _lookup(workload: Lookup, inputs: list[Int64], constants: Constants) -> Int6
     return result
 
 
+def _channel_lookup(workload: ChannelLookup, inputs: list[Int64], constants: Constants) -> Int64:
+    x = inputs[0].reshape(workload.outer, workload.channels, workload.inner)
+    tables = constants["table"].reshape(workload.channels, 256)
+    result: Int64 = tables[np.arange(workload.channels)[:, None], x + 128]
+    return result
+
+
+def _channel_affine(workload: ChannelAffine, inputs: list[Int64], constants: Constants) -> Int64:
+    x = inputs[0].reshape(workload.outer, workload.channels, workload.inner)
+    factor, offset = constants["factor"][:, None], constants["offset"][:, None]
+    clipped: Int64 = np.clip((x * factor + offset) >> workload.shift, *workload.clamp)
+    return clipped
+
+
 def _softmax(workload: Softmax, inputs: list[Int64], constants: Constants) -> Int64:
     rows = inputs[0].reshape(workload.rows, workload.depth)
     exponentials = constants["table"][rows.max(axis=1, keepdims=True) - rows]
@@ -223,6 +239,8 @@ def _concatenate(workload: Concatenate, inputs: list[Int64], constants: Constant
 
 _FUNCTIONS: dict[type[Any], Callable[[Any, list[Int64], Constants], Int64]] = {
     Add: _add,
+    ChannelAffine: _channel_affine,
+    ChannelLookup: _channel_lookup,
     Concatenate: _concatenate,
     Constant: _constant,
     Conv2D: _conv2d,

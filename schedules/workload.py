@@ -207,6 +207,29 @@ class Lookup(Workload):
 
 
 @dataclass(frozen=True)
+class ChannelLookup(Workload):
+    """`Lookup` with a table for each entry of the middle axis of (outer, channels, inner); constant
+    table int8 (channels, 256)."""
+
+    outer: int
+    channels: int
+    inner: int
+
+
+@dataclass(frozen=True)
+class ChannelAffine(Workload):
+    """clamp((x * factor[c] + offset[c]) >> shift) on int8 seen as (outer, channels, inner);
+    constants factor int32 and offset int64 (channels). The offset holds zero points, rounding and
+    what is added."""
+
+    outer: int
+    channels: int
+    inner: int
+    shift: int
+    clamp: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class Pad(Workload):
     """Constant padding; `padding` is a (before, after) pair for each axis."""
 
@@ -269,6 +292,8 @@ class Concatenate(Workload):
 
 _KINDS: dict[type[Workload], str] = {
     Add: "add",
+    ChannelAffine: "channel_affine",
+    ChannelLookup: "channel_lookup",
     Concatenate: "concatenate",
     Constant: "constant",
     Conv2D: "conv2d",

@@ -1,17 +1,24 @@
 """ONNX model in QDQ or QOperator form -> Relax, through TVM's importer.
 
+Before it, QOperator nodes are written out as QDQ (`onnx_qoperator.py`) and what depends on
+constants alone is computed (`onnx_constants.py`).
+
 `_Importer` is the one place that works around TVM's ONNX frontend. It differs in that:
 
 - every operator's result is bound to a variable that names the model node (`node<index>`), and
   the importer's exceptions become errors that name the node;
-- Clip becomes relax.clip and Pad relax.nn.pad (TVM expands both into loops at once);
-- Conv with auto_pad pads in the convolution and not before it.
+- Clip becomes relax.clip and constant Pad relax.nn.pad (TVM expands both into loops at once);
+- Conv with auto_pad pads in the convolution and not before it; one over a line (rank 3) is one
+  over an image of height 1;
+- `OWN_CALLS`, operators that TVM takes apart, rejects or mistranslates, become calls of
+  `tinyaot.onnx.<Operator>` that carry the node itself: see `legalize/onnx_call.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import json
 import math
 import warnings
 from collections.abc import Callable
@@ -25,34 +32,45 @@ from tvm import ir, relax
 from tvm.relax.frontend.onnx import onnx_frontend
 
 from tinyaot.compiler.frontend.imported import Imported, ModelNode, Port, close_blocks
+from tinyaot.compiler.frontend.onnx_constants import (
+    fold_constants,
+    infer_types,
+    opset_of,
+    static_shape,
+)
 from tinyaot.compiler.frontend.onnx_qoperator import rewrite_qoperators
 from tinyaot.targets import TinyaotError
 
-SUPPORTED = frozenset(
-    {
-        "Add",
-        "AveragePool",
-        "Clip",
-        "Constant",
-        "Conv",
-        "DequantizeLinear",
-        "Flatten",
-        "Gemm",
-        "GlobalAveragePool",
-        "Identity",
-        "MatMul",
-        "MaxPool",
-        "Pad",
-        "QuantizeLinear",
-        "ReduceMean",
-        "Relu",
-        "Reshape",
-        "Softmax",
-        "Squeeze",
-        "Transpose",
-        "Unsqueeze",
-    }
+# Operators that work on each element alone (or on an element of each operand).
+ELEMENTWISE = frozenset(
+    """
+    Abs Acos Acosh And Asin Asinh Atan Atanh BatchNormalization Cast Ceil Celu Cos Cosh Div Elu
+    Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish LeakyRelu Less
+    LessOrEqual Log Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow Reciprocal Round Selu Shrink
+    Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Sum Swish Tan Tanh ThresholdedRelu Where Xor
+    """.split()
 )
+
+# Operators whose output elements are elements of an input, or a constant.
+MOVEMENT = frozenset(
+    """
+    CenterCropPad Concat DepthToSpace Expand Gather GatherElements GatherND Pad Resize
+    ReverseSequence Slice SpaceToDepth Split Tile Trilu
+    """.split()
+)
+
+_REDUCTION = frozenset("AveragePool GlobalMaxPool MaxPool ReduceMax ReduceMin ReduceSum".split())
+
+OWN_CALLS = ELEMENTWISE | MOVEMENT | _REDUCTION
+
+_THROUGH_TVM = frozenset(
+    """
+    Add Clip Constant Conv DequantizeLinear Flatten Gemm GlobalAveragePool Identity MatMul
+    QuantizeLinear ReduceMean Relu Reshape Softmax Squeeze Transpose Unsqueeze
+    """.split()
+)
+
+SUPPORTED = OWN_CALLS | _THROUGH_TVM | {"Dropout"}
 
 _MINIMUM_OPSET = 13
 
@@ -78,15 +96,16 @@ def import_onnx(data: bytes) -> Imported:
         for index, node in enumerate(graph.node)
     ]
     model, nodes = rewrite_qoperators(model, nodes)
-    graph = model.graph
+    shapes, notes = _static_shapes(model.graph)
+    model, nodes = fold_constants(model, nodes, shapes)
     _refuse_unsupported(model, nodes)
-    shapes, notes = _static_shapes(graph)
-    importer = _Importer(shapes, nodes)
+    graph = model.graph
+    importer = _Importer(shapes, nodes, graph)
     try:
         # The importer prints and warns about what the errors below say better.
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
-            module = importer.from_onnx(graph, _opset(model))
+            module = importer.from_onnx(graph, opset_of(model))
     except Exception as error:
         close_blocks(importer.bb)
         if isinstance(error, TinyaotError):
@@ -140,14 +159,8 @@ def _parse(data: bytes) -> onnx.ModelProto:
     return model
 
 
-def _opset(model: onnx.ModelProto) -> int:
-    return next(
-        (opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx")), 1
-    )
-
-
 def _refuse_unsupported(model: onnx.ModelProto, nodes: list[ModelNode]) -> None:
-    opset = _opset(model)
+    opset = opset_of(model)
     if opset < _MINIMUM_OPSET:
         raise TinyaotError(
             f"the model uses ONNX opset {opset}",
@@ -201,11 +214,18 @@ def _static_shapes(graph: onnx.GraphProto) -> tuple[dict[str, tuple[int, ...]], 
 class _Importer(onnx_frontend.ONNXGraphImporter):
     """TVM's importer that remembers which model node each Relax variable belongs to."""
 
-    def __init__(self, shapes: dict[str, tuple[int, ...]], nodes: list[ModelNode]) -> None:
+    def __init__(
+        self, shapes: dict[str, tuple[int, ...]], nodes: list[ModelNode], graph: onnx.GraphProto
+    ) -> None:
         super().__init__({name: list(shape) for name, shape in shapes.items()}, "float32")
         self._model_nodes = nodes
+        self._protos = list(graph.node)
         self._count = 0
-        self._replacements: dict[str, _Conversion] = {"Clip": self._clip, "Pad": self._pad}
+        self._replacements: dict[str, _Conversion] = {
+            "Clip": self._clip,
+            "Conv": self._conv,
+            "Dropout": self._dropout,
+        }
         self.current = "the model's inputs"
 
     def _convert_operator(
@@ -215,26 +235,100 @@ class _Importer(onnx_frontend.ONNXGraphImporter):
         self._count += 1
         self.current = str(self._model_nodes[index])
         replacement = self._replacements.get(op_name)
-        if replacement is not None:
+        if op_name == "Pad" and attrs.get("mode", b"constant") == b"constant":
+            result = self._pad(inputs, attrs)
+        elif op_name in OWN_CALLS:
+            results = self._own_calls(self._protos[index], inputs, opset)
+            fields = [self.bb.emit(one, name_hint=f"node{index}") for one in results]
+            return fields[0] if len(fields) == 1 else relax.Tuple(fields)
+        elif replacement is not None:
             result = replacement(inputs, attrs)
         else:
-            if op_name == "Conv":
-                _explicit_padding(inputs, attrs)
             result = super()._convert_operator(op_name, inputs, attrs, opset)
         if isinstance(result, ir.Call) and isinstance(result.ty, relax.TensorType):
             return self.bb.emit(result, name_hint=f"node{index}")
         return result
+
+    def _check_for_unsupported_ops(self, graph: onnx.GraphProto) -> None:
+        """Nothing: `_refuse_unsupported` has done so, and own calls are unknown to TVM."""
+
+    def _own_calls(
+        self, node: onnx.NodeProto, inputs: list[relax.Expr], opset: int
+    ) -> list[relax.Expr]:
+        """A call for each output of a node; operands that are left out are the empty tuple."""
+        constants: dict[str, NDArray[Any]] = {}
+        types: dict[str, onnx.TypeProto] = {}
+        for name, expr in zip(node.input, inputs, strict=False):
+            if not name:
+                continue
+            if isinstance(expr, ir.GenericConst):
+                constants[name] = np.asarray(expr.value.numpy())
+                continue
+            types[name] = onnx.helper.make_tensor_type_proto(
+                onnx.helper.np_dtype_to_tensor_dtype(np.dtype(str(expr.ty.dtype))),
+                [int(size) for size in expr.ty.shape],
+            )
+        inferred = infer_types(node, types, constants, opset)
+        arguments = [relax.Tuple([]) if expr is None else expr for expr in inputs]
+        calls = []
+        for place, name in enumerate(node.output):
+            if not name:
+                continue
+            shape = static_shape(inferred[name]) if name in inferred else None
+            if shape is None:
+                raise TinyaotError(
+                    f"{self.current} has an output whose shape is not fixed by the model",
+                    "fold constants and fix every dimension when exporting the model",
+                )
+            dtype = onnx.helper.tensor_dtype_to_np_dtype(inferred[name].tensor_type.elem_type)
+            description = {"place": place, "opset": opset, "node": node.SerializeToString().hex()}
+            calls.append(
+                relax.op.call_pure_packed(
+                    f"tinyaot.onnx.{node.op_type}",
+                    *arguments,
+                    ir.StringImm(json.dumps(description)),
+                    ty_args=relax.TensorType(shape, str(dtype)),
+                )
+            )
+        return calls
+
+    def _dropout(self, inputs: list[relax.Expr], attrs: dict[str, Any]) -> relax.Expr:
+        training = self._constant(inputs[2]) if len(inputs) > 2 else None
+        if (training is not None and training.any()) or attrs["tvm_custom"]["num_outputs"] > 1:
+            raise TinyaotError(f"{self.current} is in training mode", "export for inference")
+        return inputs[0]
+
+    def _conv(self, inputs: list[relax.Expr], attrs: dict[str, Any]) -> relax.Expr:
+        _explicit_padding(inputs, attrs)
+        if len(inputs[0].ty.shape) != 3:
+            return super()._convert_operator("Conv", inputs, attrs, self.opset)
+        for place in range(2):
+            batch, channels, length = (int(size) for size in inputs[place].ty.shape)
+            inputs[place] = self.bb.emit(
+                relax.op.reshape(inputs[place], (batch, channels, 1, length))
+            )
+        for name, neutral in (("kernel_shape", 1), ("strides", 1), ("dilations", 1)):
+            if name in attrs:
+                attrs[name] = [neutral, *attrs[name]]
+        if "pads" in attrs:
+            before, after = attrs["pads"]
+            attrs["pads"] = [0, before, 0, after]
+        wide = self.bb.emit(super()._convert_operator("Conv", inputs, attrs, self.opset))
+        batch, channels, _, length = (int(size) for size in wide.ty.shape)
+        return relax.op.reshape(wide, (batch, channels, length))
 
     def _clip(self, inputs: list[relax.Expr], attrs: dict[str, Any]) -> relax.Expr:
         low, high = (self._number(inputs[place], default) for place, default in _CLIP_BOUNDS)
         return relax.op.clip(inputs[0], min=low, max=high)
 
     def _pad(self, inputs: list[relax.Expr], attrs: dict[str, Any]) -> relax.Expr:
-        mode = attrs.get("mode", b"constant").decode()
         widths, axes = self._constant(inputs[1]), self._constant(inputs[3])
         value = self._number(inputs[2], 0.0)
-        if mode != "constant" or widths is None or (axes is None) != (inputs[3] is None):
-            raise TinyaotError(f"{self.current} pads in mode {mode}", "pad with a constant")
+        if widths is None or (axes is None) != (inputs[3] is None):
+            raise TinyaotError(
+                f"{self.current} pads by widths that are not constant",
+                "fold constants when exporting the model",
+            )
         rank = len(inputs[0].ty.shape)
         padding = np.zeros((rank, 2), np.int64)
         places = range(rank) if axes is None else axes.reshape(-1).tolist()

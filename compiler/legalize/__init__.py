@@ -1,8 +1,8 @@
 """Quantized Relax in, a graph of integer operators out.
 
-`OPERATORS` and `MOVEMENTS` are the tables of all that is rewritten: a float Relax operator that
-stands between dequantize and quantize, or one that only moves quantized bytes, and the rule that
-turns it into a node.
+`OPERATORS`, `WITH_BIAS` (Relax), `TFLITE` and `ONNX` are the tables of operators that compute, by
+the rules that turn them into nodes; `MOVEMENTS` and `ONNX_MOVEMENTS` those of operators that keep
+quantized values. Whatever else works on each element alone is an `Expression`.
 """
 
 from __future__ import annotations
@@ -19,22 +19,25 @@ from tinyaot.compiler.frontend.imported import Imported, Port
 from tinyaot.compiler.graph import Graph, Tensor
 from tinyaot.compiler.legalize import convolution, elementwise, lookup, reduction
 from tinyaot.compiler.legalize.builder import GraphBuilder, Value, identity
+from tinyaot.compiler.legalize.expression import is_elementwise
 from tinyaot.compiler.legalize.fixed_point import FactorError
 from tinyaot.compiler.legalize.group import (
     Context,
     Group,
+    describe,
     peel_activation,
     scalar,
     zero_point_shift,
 )
-from tinyaot.compiler.legalize.movement import MOVEMENTS
+from tinyaot.compiler.legalize.onnx_call import onnx_call
+from tinyaot.compiler.legalize.onnx_movement import Place, movement_of
+from tinyaot.compiler.legalize.onnx_reduction import ONNX
 from tinyaot.compiler.legalize.relax_reader import RelaxReader, dtype_of, op_name
 from tinyaot.compiler.legalize.tflite_call import TFLiteCall, tflite_kind
 from tinyaot.schedules.workload import Requantize
 from tinyaot.targets import TinyaotError
 
 OPERATORS: dict[str, Callable[[Group, Any], Value]] = {
-    "relax.add": elementwise.add,
     "relax.mean": reduction.mean,
     "relax.nn.avg_pool2d": reduction.average_pool2d,
     "relax.nn.max_pool2d": reduction.max_pool2d,
@@ -186,13 +189,10 @@ class _Legalizer:
     def _convert(self, var: Any) -> Value:
         call = self._reader.value(var)
         name = op_name(call)
-        if name in MOVEMENTS:
-            source = self._activation(call.args[0])
-            return MOVEMENTS[name](self._builder, source, call, self._origin(var)[0])
-        if name == "relax.nn.max_pool2d":
-            source = self._activation(call.args[0])
-            origin, _ = self._origin(var)
-            return reduction.max_pool2d_of_quantized(self._builder, source, call, origin)
+        movement = movement_of(call)
+        if movement is not None:
+            sources = [self._activation(operand) for operand in movement.operands]
+            return movement.apply(self._place(self._origin(var)[0]), sources)
         kind = tflite_kind(call)
         if kind in TFLITE:
             origin, tensor_name = self._origin(var)
@@ -251,27 +251,36 @@ class _Legalizer:
             if biased is not None:
                 inner, bias = biased
                 return WITH_BIAS[op_name(inner)](group, inner, bias)
+        if is_elementwise(call):
+            return elementwise.combined(group, call)
+        own = onnx_call(call)
+        if own is not None and own.kind in ONNX:
+            return ONNX[own.kind](group, own)
         if name in OPERATORS:
             return OPERATORS[name](group, call)
         return self._moved(group, call)
 
+    def _inside(self, group: Group, expr: Any) -> Value:
+        """A float expression under a movement, with the activation that it ends in."""
+        body = peel_activation(self._reader, expr)
+        low, high = body.clamp(group.scale, group.zero_point, group.dtype)
+        clamp = (max(low, group.clamp[0]), min(high, group.clamp[1]))
+        return self._operator(replace(group, clamp=clamp), body.call)
+
     def _moved(self, group: Group, call: Any) -> Value:
         """A dequantized activation or a float input, moved or not, in the group's scale."""
         name = op_name(call)
-        if name in MOVEMENTS:
+        movement = movement_of(call)
+        if movement is not None:
             if name == "relax.nn.pad" and group.clamp != (-128, 127):
                 raise group.unsupported("pads before an activation", "pad after the activation")
-            source = self._moved(group, self._reader.value(call.args[0]))
-            return MOVEMENTS[name](self._builder, source, call, group.origin)
+            sources = [self._inside(group, operand) for operand in movement.operands]
+            return movement.apply(self._place(group.origin), sources)
         if name == "relax.dequantize":
             return elementwise.requantize(group, self._context.dequantized(call, group.origin))
         if call in self._reader.params:
             return elementwise.requantize(group, self._float_input(group, call))
-        supported = sorted([*OPERATORS, *WITH_BIAS, *MOVEMENTS])
-        raise group.unsupported(
-            f"is not supported: no rule for {name or 'a constant'}",
-            f"supported between dequantize and quantize: {', '.join(supported)}",
-        )
+        raise group.unsupported(f"is not supported: no rule for {describe(call)}")
 
     def _float_input(self, group: Group, param: Any) -> Value:
         """A float model input, which becomes the int8 tensor that its quantize writes."""
@@ -290,7 +299,7 @@ class _Legalizer:
         dtype = dtype_of(expr)
         if dtype in _INTEGER_TYPES:
             value = self._activation(expr)
-        elif op_name(self._reader.value(expr)) in ("relax.dequantize", *MOVEMENTS):
+        elif self._is_dequantized(expr):
             value, dtype = self._context.operand(expr, origin), "int8"
         else:
             raise TinyaotError(
@@ -307,6 +316,14 @@ class _Legalizer:
         if tensor.dtype != dtype or root in elsewhere:
             tensor = self._converted(tensor, dtype, origin, port.name)
         return tensor.name
+
+    def _is_dequantized(self, expr: Any) -> bool:
+        """Whether a float expression is a dequantized activation, moved or not."""
+        call = self._reader.value(expr)
+        return op_name(call) == "relax.dequantize" or movement_of(call) is not None
+
+    def _place(self, origin: str) -> Place:
+        return Place(self._builder, self._reader, origin)
 
     def _origin(self, *variables: Any) -> tuple[str, str]:
         """The model node of the first variable that names one: its text, and its name."""

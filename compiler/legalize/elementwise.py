@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from tinyaot.compiler.legalize.builder import Value
+from tinyaot.compiler.legalize.expression import one_activation, read_expression
 from tinyaot.compiler.legalize.fixed_point import quantize_multiplier
 from tinyaot.compiler.legalize.group import Group
 from tinyaot.schedules.workload import Add, Requantize
@@ -14,10 +15,25 @@ from tinyaot.schedules.workload import Add, Requantize
 _ADD_LEFT_SHIFT = 20
 
 
-def add(group: Group, call: Any) -> Value:
+def combined(group: Group, call: Any) -> Value:
+    """Element-wise operators over one activation, or one operator over two.
+
+    TFLite's own sum of two activations keeps its recipe, whatever its operands.
+    """
+    expression = read_expression(group, call)
+    if len(expression.leaves) == 1 and group.rounding == "single":
+        return one_activation(group, expression)
+    if expression.root.kind != "Add" or expression.root.operands not in ((0, 1), (0, 0)):
+        raise group.unsupported(
+            f"combines {len(expression.leaves)} activations",
+            "quantize the result of every operator on two activations",
+        )
+    return add(group, *(expression.leaves[place] for place in expression.root.operands))
+
+
+def add(group: Group, first: Value, second: Value) -> Value:
     """Sum of two activations of one shape; source: TFLite's `reference/integer_ops/add.h` and
     `AddPrepare`."""
-    first, second = group.operand(call.args[0]), group.operand(call.args[1])
     if first.shape != second.shape:
         raise group.unsupported(
             f"adds shapes {first.shape} and {second.shape}", "broadcasting is not supported yet"

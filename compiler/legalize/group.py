@@ -9,7 +9,8 @@ from typing import Any
 from tinyaot.compiler.graph import Tensor
 from tinyaot.compiler.legalize.builder import GraphBuilder, Value, identity
 from tinyaot.compiler.legalize.fixed_point import activation_range
-from tinyaot.compiler.legalize.movement import MOVEMENTS
+from tinyaot.compiler.legalize.onnx_call import onnx_call
+from tinyaot.compiler.legalize.onnx_movement import Place, movement_of
 from tinyaot.compiler.legalize.relax_reader import (
     QuantizedConstant,
     RelaxReader,
@@ -45,14 +46,21 @@ class Context:
         name = op_name(value)
         if name == "relax.dequantize":
             return self.dequantized(value, origin)
-        if name not in MOVEMENTS:
-            raise TinyaotError(f"{origin} reads {name or 'a float tensor'} that is not quantized")
+        movement = movement_of(value)
+        if movement is None:
+            raise TinyaotError(f"{origin} reads {describe(value)} that is not quantized")
         if name == "relax.nn.pad" and float(value.attrs.pad_value) != 0:
             raise TinyaotError(
                 f"{origin} reads a tensor padded with {value.attrs.pad_value} before quantization",
                 "quantize after the padding",
             )
-        return MOVEMENTS[name](self.builder, self.operand(value.args[0], origin), value, origin)
+        sources = [self.operand(operand, origin) for operand in movement.operands]
+        if len({(source.scale, source.zero_point) for source in sources}) > 1:
+            raise TinyaotError(
+                f"{origin} reads {movement.name} of tensors with different scales",
+                "quantize its result, or all its operands alike",
+            )
+        return movement.apply(Place(self.builder, self.reader, origin), sources)
 
     def dequantized(self, call: Any, origin: str) -> Value:
         """The activation under a dequantize, with the scale and zero point it is read with.
@@ -169,6 +177,12 @@ def peel_activation(reader: RelaxReader, expr: Any) -> Body:
         else:
             return Body(reader.follow(expr), call, low, high)
         expr = call.args[0]
+
+
+def describe(call: Any) -> str:
+    """An expression's operator for messages, in ONNX's terms where it has any."""
+    own = onnx_call(call)
+    return own.kind if own is not None else op_name(call) or "a float tensor"
 
 
 def zero_point_shift(dtype: str) -> int:

@@ -39,12 +39,6 @@ def max_pool2d(group: Group, call: Any) -> Value:
     return _pool(group, call, "max")
 
 
-def max_pool2d_of_quantized(builder: GraphBuilder, source: Value, call: Any, origin: str) -> Value:
-    """relax.nn.max_pool2d on the quantized values themselves."""
-    output = replace(source.tensor, name=f"{source.tensor.name}_pooled")
-    return _pooled(builder, source, call, "max", output, (-128, 127), origin)
-
-
 def _pool(group: Group, call: Any, mode: str) -> Value:
     source = group.operand(call.args[0])
     if (source.scale, source.zero_point) != (group.scale, group.zero_point):

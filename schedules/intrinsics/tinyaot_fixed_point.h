@@ -39,6 +39,12 @@ static inline int32_t tinyaot_requantize_single(int32_t acc, int32_t multiplier,
     return (int32_t)(((int64_t)acc * multiplier + ((int64_t)1 << (total - 1))) >> total);
 }
 
+/* (x * factor + offset) / 2^shift, rounded down; the quotient fits 32 bits. */
+static inline int32_t tinyaot_affine(int32_t x, int32_t factor, int64_t offset, int32_t shift)
+{
+    return (int32_t)(((int64_t)x * factor + offset) >> shift);
+}
+
 /* x / count for count > 0, ties away from zero, as TFLite's AveragePool. */
 static inline int32_t tinyaot_rounding_divide(int32_t x, int32_t count)
 {

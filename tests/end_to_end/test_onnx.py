@@ -244,9 +244,9 @@ def asymmetric_weights(path: Path) -> None:
 
 def constant_operand(path: Path) -> None:
     model = QdqModel()
-    x = model.input((1, 4), INT8)
+    model.output(model.input((1, 4), INT8), INT8, (1, 4))
     constant = model.dequantize(model.constant(np.ones((1, 4), np.int8)), INT8)
-    model.output(model.operator("Add", x, constant), INT8, (1, 4))
+    model.output(model.operator("Softmax", constant), INT8, (1, 4))
     onnx.save(model.model(), path)
 
 
@@ -287,7 +287,7 @@ def two_quantizations(path: Path) -> None:
     ("write", "message"),
     [
         (asymmetric_weights, 'Conv #.* "conv0" has weights with zero point'),
-        (constant_operand, 'Add #.* "add_.*" reads a constant where an activation is expected'),
+        (constant_operand, 'Softmax #.* reads a constant where an activation is expected'),
         (float_operator, "Softmax #.* reads relax.nn.relu that is not quantized"),
         (unquantized_output, 'output "softmax_1" is float and not dequantized'),
         (two_quantizations, 'input "image" is quantized in two ways'),
