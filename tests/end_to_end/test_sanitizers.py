@@ -61,7 +61,9 @@ def run_sanitized(compiled: CompiledModel, directory: Path, count: int) -> None:
     inputs = random_inputs(compiled.inputs, count)
     data = [[array.tobytes() for array in one] for one in inputs]
     host = get_target("host")
-    image = build_image(compiled.program, host, directory=directory, sanitize=True)
+    image = build_image(
+        compiled.program, host, directory=directory, sanitize=True, optimize=("-O1",)
+    )
     outputs = run_image(image, data).outputs
     plain = compiled.measure(inputs, on="host").outputs
     assert [[array.tobytes() for array in one] for one in plain] == [list(one) for one in outputs]
@@ -99,6 +101,8 @@ def many_shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path.write_bytes(b.build())
     return path
 
+
+SAMPLE = ("host", "cortex-m0plus", "cortex-m4", "cortex-m55")
 
 # The host has no features, but its compiler takes the C of any core that uses no intrinsics.
 PORTABLE = ("host", "cortex-m0plus")
@@ -144,7 +148,14 @@ def test_the_sanitizers_see_planted_mistakes(
         run_image(image, [[bytes(range(16))]])
 
 
-@pytest.mark.parametrize("target", list_targets())
+# One core for each set of features in the suite, the others in the campaign.
+TARGETS = [
+    pytest.param(name, marks=[] if name in SAMPLE else [pytest.mark.campaign])
+    for name in list_targets()
+]
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_no_strict_warning(target: str, many_shapes: Path, tmp_path: Path) -> None:
     if target != "host" and shutil.which("arm-none-eabi-gcc") is None:
         pytest.skip("no arm-none-eabi-gcc on the PATH")

@@ -138,7 +138,7 @@ def arm_gcc() -> str:
 
 
 @pytest.mark.parametrize("core", CORES)
-@pytest.mark.parametrize("optimize", ["-O0", "-O3"])
+@pytest.mark.parametrize("optimize", [pytest.param("-O0", marks=pytest.mark.campaign), "-O3"])
 def test_objects_need_integer_helpers_only(
     core: str, optimize: str, all_operators: Path, tmp_path: Path, arm_gcc: str
 ) -> None:
@@ -162,12 +162,20 @@ def test_the_check_of_objects_sees_soft_float(tmp_path: Path, arm_gcc: str) -> N
     assert {"__aeabi_fmul", "__aeabi_ddiv", "__aeabi_i2f"} <= external([target])
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        "kws",
+        *(
+            pytest.param(name, marks=pytest.mark.campaign)
+            for name in ("ad01", "resnet8", "streaming_wakeword", "vww_96")
+        ),
+    ],
+)
 def test_models_need_integer_helpers_only(
-    mlperf_tiny: Callable[[str], Path], tmp_path: Path, arm_gcc: str
+    model: str, mlperf_tiny: Callable[[str], Path], tmp_path: Path, arm_gcc: str
 ) -> None:
-    for name in ("ad01", "kws", "resnet8", "streaming_wakeword", "vww_96"):
-        path = mlperf_tiny(f"{name}_int8.tflite")
-        compiled = compile_model(path, "cortex-m0plus")
-        directory = tmp_path / name
-        build_image(compiled.program, get_target("cortex-m0plus"), directory=directory)
-        assert external(list((directory / "model").glob("*.o"))) == set()
+    core = get_target("cortex-m0plus")
+    program = compile_model(mlperf_tiny(f"{model}_int8.tflite"), core.name).program
+    build_image(program, core, directory=tmp_path)
+    assert external(list((tmp_path / "model").glob("*.o"))) == set()
