@@ -239,7 +239,11 @@ class _Importer(onnx_frontend.ONNXGraphImporter):
             result = self._pad(inputs, attrs)
         elif op_name in OWN_CALLS:
             results = self._own_calls(self._protos[index], inputs, opset)
-            fields = [self.bb.emit(one, name_hint=f"node{index}") for one in results]
+            # Of two variables with one name TVM would call the second by another number.
+            fields = [
+                self.bb.emit(one, name_hint=f"node{index}_{place}" if place else f"node{index}")
+                for place, one in enumerate(results)
+            ]
             return fields[0] if len(fields) == 1 else relax.Tuple(fields)
         elif replacement is not None:
             result = replacement(inputs, attrs)

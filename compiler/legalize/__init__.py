@@ -13,13 +13,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from tvm import ir
 
 from tinyaot.compiler.frontend.imported import Imported, Port
 from tinyaot.compiler.graph import Graph, Tensor
 from tinyaot.compiler.legalize import convolution, elementwise, lookup, reduction
 from tinyaot.compiler.legalize.builder import GraphBuilder, Value, identity
-from tinyaot.compiler.legalize.expression import is_elementwise
+from tinyaot.compiler.legalize.expression import is_elementwise, quantized
 from tinyaot.compiler.legalize.fixed_point import FactorError
 from tinyaot.compiler.legalize.group import (
     Context,
@@ -29,8 +30,9 @@ from tinyaot.compiler.legalize.group import (
     scalar,
     zero_point_shift,
 )
-from tinyaot.compiler.legalize.onnx_call import onnx_call
-from tinyaot.compiler.legalize.onnx_movement import Place, movement_of
+from tinyaot.compiler.legalize.onnx_call import onnx_call, real_constant
+from tinyaot.compiler.legalize.onnx_movement import movement_of
+from tinyaot.compiler.legalize.onnx_place import Place
 from tinyaot.compiler.legalize.onnx_reduction import ONNX
 from tinyaot.compiler.legalize.relax_reader import RelaxReader, dtype_of, op_name
 from tinyaot.compiler.legalize.tflite_call import TFLiteCall, tflite_kind
@@ -207,11 +209,14 @@ class _Legalizer:
         if name == "relax.quantize":
             return self._quantized(var, call, clamp)
         origin, _ = self._origin(var)
-        if self._reader.constant(var) is not None:
-            raise TinyaotError(
-                f"{origin} is a constant where an activation is expected",
-                "fold constants when exporting the model",
+        constant = self._reader.constant(var)
+        if constant is not None and constant.dtype.name in _INTEGER_TYPES:
+            shift = zero_point_shift(constant.dtype.name)
+            signed = (constant.astype(np.int16) - shift).astype(np.int8)
+            tensor = self._builder.constant(
+                signed, Tensor("constant", signed.shape, "int8"), origin
             )
+            return Value(tensor, identity(signed.ndim))
         raise TinyaotError(f"{origin} is not supported: no rule for {name or 'this expression'}")
 
     def _quantized(self, var: Any, call: Any, clamp: tuple[int, int] | None) -> Value:
@@ -262,6 +267,12 @@ class _Legalizer:
 
     def _inside(self, group: Group, expr: Any) -> Value:
         """A float expression under a movement, with the activation that it ends in."""
+        constant = real_constant(self._reader, expr)
+        if constant is not None:
+            values = quantized(group, constant).astype(np.int8)
+            tensor = Tensor("constant", values.shape, "int8", group.scale, group.zero_point)
+            known = self._builder.constant(values, tensor, group.origin)
+            return Value(known, identity(values.ndim))
         body = peel_activation(self._reader, expr)
         low, high = body.clamp(group.scale, group.zero_point, group.dtype)
         clamp = (max(low, group.clamp[0]), min(high, group.clamp[1]))

@@ -10,7 +10,8 @@ from tinyaot.compiler.graph import Tensor
 from tinyaot.compiler.legalize.builder import GraphBuilder, Value, identity
 from tinyaot.compiler.legalize.fixed_point import activation_range
 from tinyaot.compiler.legalize.onnx_call import onnx_call
-from tinyaot.compiler.legalize.onnx_movement import Place, movement_of
+from tinyaot.compiler.legalize.onnx_movement import movement_of
+from tinyaot.compiler.legalize.onnx_place import Place
 from tinyaot.compiler.legalize.relax_reader import (
     QuantizedConstant,
     RelaxReader,
@@ -68,11 +69,6 @@ class Context:
         Raises:
             TinyaotError: they are not one constant for the whole tensor, or it is a constant.
         """
-        if self.reader.constant(call.args[0]) is not None:
-            raise TinyaotError(
-                f"{origin} reads a constant where an activation is expected",
-                "constants may be the weights and the bias of a convolution or dense layer",
-            )
         value = self.activation(call.args[0])
         scale, zero_point = (self.reader.constant(arg) for arg in call.args[1:3])
         if scale is None or zero_point is None or scale.size != 1 or zero_point.size != 1:

@@ -12,55 +12,36 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tinyaot.compiler.legalize.builder import NCHW_TO_NHWC, GraphBuilder, Value
+from tinyaot.compiler.legalize.builder import NCHW_TO_NHWC, Value, identity
 from tinyaot.compiler.legalize.movement import MOVEMENTS
 from tinyaot.compiler.legalize.onnx_call import OnnxCall, onnx_call
-from tinyaot.compiler.legalize.relax_reader import RelaxReader, op_name
+from tinyaot.compiler.legalize.onnx_copy import concat, copy, resize_nearest, windows
+from tinyaot.compiler.legalize.onnx_place import Place
+from tinyaot.compiler.legalize.relax_reader import op_name
 from tinyaot.schedules.workload import Lookup, Pool2D
-from tinyaot.targets import TinyaotError
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where such an operator stands.
-
-    Attributes:
-        builder: the graph being built.
-        reader: the Relax function being read.
-        origin: the model node, for people and errors.
-    """
-
-    builder: GraphBuilder
-    reader: RelaxReader
-    origin: str
-
-    def constant(self, own: OnnxCall, index: int) -> NDArray[Any] | None:
-        """A constant input; None where it is left out.
-
-        Raises:
-            TinyaotError: it is computed at run time.
-        """
-        if index >= len(own.operands) or own.operands[index] is None:
-            return None
-        value = self.reader.constant(own.operands[index])
-        if value is None:
-            raise self.unsupported(
-                f"has input {index} that is not a constant", "fold constants when exporting"
-            )
-        return np.asarray(value)
-
-    def unsupported(self, what: str, *hints: str) -> TinyaotError:
-        """An error that names the model node."""
-        return TinyaotError(f"{self.origin} {what}", *hints)
 
 
 def max_pool(place: Place, sources: Sequence[Value], own: OnnxCall) -> Value:
     """MaxPool over a line or an image; padding never wins."""
     if len(own.node.output) > 1 and own.node.output[1]:
         raise place.unsupported("returns indices", "remove its second output")
-    return pool_image(place, sources[0], own, "max", (-128, 127))
+    window = Window.of(place, own, sources[0].shape)
+    if window.dilations == (1, 1):
+        return pool_image(place, sources[0], own, "max", (-128, 127))
+    image = _as_image(place, sources[0])
+    patches = windows(
+        place,
+        image,
+        NCHW_TO_NHWC,
+        window.output,
+        window.kernel,
+        window.strides,
+        window.dilations,
+        window.padding,
+    )
+    result = largest(place, Value(patches, identity(6)), (3, 4), keep=False)
+    return _from_image(place, Value(result.tensor, NCHW_TO_NHWC), own.shape)
 
 
 def global_max_pool(place: Place, sources: Sequence[Value], own: OnnxCall) -> Value:
@@ -268,10 +249,25 @@ def _pooled(
 Rule = Callable[[Place, Sequence[Value], OnnxCall], Value]
 
 ONNX_MOVEMENTS: dict[str, Rule] = {
+    "CenterCropPad": copy,
+    "Concat": concat,
+    "DepthToSpace": copy,
+    "Expand": copy,
+    "Gather": copy,
+    "GatherElements": copy,
+    "GatherND": copy,
     "GlobalMaxPool": global_max_pool,
     "MaxPool": max_pool,
     "ReduceMax": reduce_max,
     "ReduceMin": reduce_min,
+    "Pad": copy,
+    "Resize": resize_nearest,
+    "ReverseSequence": copy,
+    "Slice": copy,
+    "SpaceToDepth": copy,
+    "Split": copy,
+    "Tile": copy,
+    "Trilu": copy,
 }
 
 
@@ -303,6 +299,8 @@ def movement_of(call: Any) -> Movement | None:
         return Movement(name, (call.args[0],), call)
     own = onnx_call(call)
     if own is None or own.kind not in ONNX_MOVEMENTS:
+        return None
+    if own.kind == "Resize" and own.attribute("mode", "nearest") != "nearest":
         return None
     operands = own.operands if own.kind == "Concat" else own.operands[:1]
     return Movement(own.kind, operands, call)

@@ -14,13 +14,13 @@ from tinyaot.compiler.legalize.fixed_point import quantize_multiplier, quantize_
 from tinyaot.compiler.legalize.group import Group
 from tinyaot.compiler.legalize.onnx_call import OnnxCall
 from tinyaot.compiler.legalize.onnx_movement import (
-    Place,
     Window,
     after_reduction,
     pool_image,
     reduced_axes,
     together,
 )
+from tinyaot.compiler.legalize.onnx_place import Place
 from tinyaot.schedules.workload import DepthwiseConv2D, Mean
 
 
@@ -32,11 +32,9 @@ def average_pool(group: Group, own: OnnxCall) -> Value:
     place = Place(group.builder, group.reader, group.origin)
     source = group.operand(own.operands[0])
     window = Window.of(place, own, source.shape)
-    if window.dilations != (1, 1):
-        raise group.unsupported("pools with a dilated window", "use dilation 1")
     counts_padding = bool(own.attribute("count_include_pad", 0)) and any(window.padding)
     same = (source.scale, source.zero_point) == (group.scale, group.zero_point)
-    if same and not counts_padding:
+    if same and not counts_padding and window.dilations == (1, 1):
         return pool_image(place, source, own, "average", group.clamp)
     shape = source.shape
     batch, channels = shape[:2]
@@ -44,9 +42,9 @@ def average_pool(group: Group, own: OnnxCall) -> Value:
     tensor = group.builder.store_as(image, NCHW_TO_NHWC, group.origin)
     top, left, bottom, right = window.padding
     reach = [
-        (outputs - 1) * stride + kernel
-        for outputs, stride, kernel in zip(
-            window.output, window.strides, window.kernel, strict=True
+        (outputs - 1) * stride + (kernel - 1) * dilation + 1
+        for outputs, stride, kernel, dilation in zip(
+            window.output, window.strides, window.kernel, window.dilations, strict=True
         )
     ]
     height, width = tensor.shape[1] + top + bottom, tensor.shape[2] + left + right
@@ -65,7 +63,7 @@ def average_pool(group: Group, own: OnnxCall) -> Value:
         kernel=window.kernel,
         strides=window.strides,
         padding=window.padding,
-        dilation=(1, 1),
+        dilation=window.dilations,
         input_zero_point=source.zero_point,
         output_zero_point=group.zero_point,
         clamp=group.clamp,

@@ -97,4 +97,5 @@ def _over(shape: tuple[int, ...], body: Any) -> None:
         body(())
         return
     with T.grid(*shape) as indices:
-        body(tuple(indices) if isinstance(indices, (list, tuple)) else (indices,))
+        # One axis gives one variable in some places and a sequence of one in others.
+        body(tuple(indices) if hasattr(indices, "__len__") else (indices,))
