@@ -16,7 +16,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from dataclasses import dataclass
+
+# Where a word begins inside the name of a class.
+_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z][a-z])")
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Workload:
     @property
     def kind(self) -> str:
         """The operator family in snake case, such as `conv2d`; names C functions and rules."""
-        return _KINDS[type(self)]
+        return _WORD.sub("_", type(self).__name__).lower()
 
     @property
     def macs(self) -> int:
@@ -288,25 +292,3 @@ class Concatenate(Workload):
     dtype: str
     outer: int
     inners: tuple[int, ...]
-
-
-_KINDS: dict[type[Workload], str] = {
-    Add: "add",
-    ChannelAffine: "channel_affine",
-    ChannelLookup: "channel_lookup",
-    Concatenate: "concatenate",
-    Constant: "constant",
-    Conv2D: "conv2d",
-    DepthwiseConv2D: "depthwise_conv2d",
-    FullyConnected: "fully_connected",
-    Lookup: "lookup",
-    Mean: "mean",
-    Pad: "pad",
-    Pool2D: "pool2d",
-    Rearrange: "rearrange",
-    Requantize: "requantize",
-    Reshape: "reshape",
-    ScaledSoftmax: "scaled_softmax",
-    Softmax: "softmax",
-    Transpose: "transpose",
-}
