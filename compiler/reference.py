@@ -27,9 +27,11 @@ from tinyaot.schedules.workload import (
     Constant,
     Conv2D,
     DepthwiseConv2D,
+    Extremum,
     FullyConnected,
     Lookup,
     Mean,
+    Multiply,
     Pad,
     Pool2D,
     Rearrange,
@@ -165,6 +167,26 @@ def _add(workload: Add, inputs: list[Int64], constants: Constants) -> Int64:
     return _rescaled(total, workload, scale)
 
 
+def _broadcast(workload: Any, inputs: list[Int64]) -> list[Int64]:
+    index = np.indices(workload.shape)
+    return [
+        x.reshape(-1)[np.tensordot(steps, index, axes=1)]
+        for x, steps in zip(inputs, workload.steps, strict=True)
+    ]
+
+
+def _multiply(workload: Multiply, inputs: list[Int64], constants: Constants) -> Int64:
+    a, b = _broadcast(workload, inputs)
+    product = (a - workload.input_zero_points[0]) * (b - workload.input_zero_points[1])
+    return _rescaled(product, workload, _scalars(workload.multiplier, workload.shift))
+
+
+def _extremum(workload: Extremum, inputs: list[Int64], constants: Constants) -> Int64:
+    a, b = _broadcast(workload, inputs)
+    result: Int64 = np.maximum(a, b) if workload.mode == "max" else np.minimum(a, b)
+    return result
+
+
 def _requantize(workload: Requantize, inputs: list[Int64], constants: Constants) -> Int64:
     scale = _scalars(workload.multiplier, workload.shift)
     return _rescaled(inputs[0] - workload.input_zero_point, workload, scale)
@@ -245,9 +267,11 @@ _FUNCTIONS: dict[type[Any], Callable[[Any, list[Int64], Constants], Int64]] = {
     Constant: _constant,
     Conv2D: _conv2d,
     DepthwiseConv2D: _depthwise_conv2d,
+    Extremum: _extremum,
     FullyConnected: _fully_connected,
     Lookup: _lookup,
     Mean: _mean,
+    Multiply: _multiply,
     Pad: _pad,
     Pool2D: _pool2d,
     Rearrange: _rearrange,

@@ -28,6 +28,7 @@ Decisions = Mapping[str, int]
 Space = dict[str, tuple[int, ...]]
 
 _RULE_MODULES = (
+    "tinyaot.schedules.generic.broadcast",
     "tinyaot.schedules.generic.convolution",
     "tinyaot.schedules.generic.copying",
     "tinyaot.schedules.generic.elementwise",

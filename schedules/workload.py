@@ -164,6 +164,35 @@ class Add(Workload):
 
 
 @dataclass(frozen=True)
+class Broadcast(Workload):
+    """Base of operators on two tensors: the output is seen as `shape`, and input k's element at
+    (i0, i1, ...) is i0 * steps[k][0] + i1 * steps[k][1] + ... of its `input_sizes[k]`."""
+
+    shape: tuple[int, ...]
+    steps: tuple[tuple[int, ...], tuple[int, ...]]
+    input_sizes: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Multiply(Broadcast):
+    """Product: clamp(requantize((a - zero point) * (b - zero point)) + output_zero_point)."""
+
+    input_zero_points: tuple[int, int]
+    multiplier: int
+    shift: int
+    output_zero_point: int
+    clamp: tuple[int, int]
+    rounding: str = "double"
+
+
+@dataclass(frozen=True)
+class Extremum(Broadcast):
+    """The larger ("max") or smaller ("min") of two elements of one scale."""
+
+    mode: str
+
+
+@dataclass(frozen=True)
 class Requantize(Workload):
     """int8 or uint8 to int8 with another scale or zero point, or a clamp in a new scale."""
 

@@ -82,6 +82,10 @@ def same_bytes(shape: tuple[int, ...], axes: tuple[int, ...]) -> bool:
     return moved == sorted(moved)
 
 
+def _without_ones(shape: tuple[int, ...]) -> list[int]:
+    return [size for size in shape if size != 1]
+
+
 def _permutation(tensor: Tensor, shape: tuple[int, ...], axes: tuple[int, ...]) -> Workload:
     if element_type(tensor.dtype) == "int8" and len(axes) <= 6:
         return Transpose(tensor.shape, shape, axes)
@@ -188,6 +192,8 @@ class GraphBuilder:
         """A reshape in the model's order that remembers, and does not undo, the stored order."""
         if value.shape == shape:
             return value
+        if value.flattened is None and _without_ones(value.shape) == _without_ones(shape):
+            return self._with_ones(value, shape, origin)
         whole = value.shape[0] == shape[0] == 1 and len(shape) == 2
         in_order = value.flattened is None and same_bytes(value.shape, value.stored)
         if in_order or (whole and value.flattened is None):
@@ -195,6 +201,18 @@ class GraphBuilder:
             return Value(tensor, identity(len(shape)), None if in_order else value)
         tensor = self.reshape(self.in_model_order(value, origin), shape, origin)
         return Value(tensor, identity(len(shape)))
+
+    def _with_ones(self, value: Value, shape: tuple[int, ...], origin: str) -> Value:
+        """The value with axes of length one added or taken away, the others stored as before."""
+        old = [axis for axis, size in enumerate(value.shape) if size != 1]
+        new = [axis for axis, size in enumerate(shape) if size != 1]
+        kept = [new[old.index(axis)] for axis in value.stored if axis in old]
+        ones = [axis for axis, size in enumerate(shape) if size == 1]
+        stored = (*ones, *kept)
+        if kept == sorted(kept):
+            stored = identity(len(shape))
+        tensor = self.reshape(value.tensor, tuple(shape[axis] for axis in stored), origin)
+        return Value(tensor, stored)
 
     def _in_flat_order(self, value: Value, origin: str) -> Value:
         """Undoes a remembered flat order by a transpose of the tensor that was flattened."""

@@ -185,6 +185,11 @@ def _bias(group: Group, expr: Any, scales: NDArray[np.float64], channels: int) -
         if given is None:
             raise group.unsupported("has a bias that is not a constant")
         values = _in_steps(group, given.astype(np.float64).reshape(-1), scales)
+    if values.size not in (1, channels):
+        raise group.unsupported(
+            f"adds a constant of {values.size} elements to {channels} output channels",
+            "give it a bias of one value a channel",
+        )
     values = np.broadcast_to(values.reshape(-1), (channels,))
     if np.abs(values).max(initial=0) > 2**31 - 1:
         raise group.unsupported("has a bias that does not fit int32")

@@ -19,7 +19,7 @@ from tinyaot.compiler.frontend.onnx import ELEMENTWISE
 from tinyaot.compiler.frontend.onnx_constants import evaluate
 from tinyaot.compiler.legalize.builder import Value
 from tinyaot.compiler.legalize.group import Group, scalar
-from tinyaot.compiler.legalize.onnx_call import onnx_call, real_constant
+from tinyaot.compiler.legalize.onnx_call import OnnxCall, onnx_call, real_constant
 from tinyaot.compiler.legalize.relax_reader import op_name, shape_of
 from tinyaot.schedules.workload import ChannelAffine, ChannelLookup, Lookup
 
@@ -102,10 +102,7 @@ def read_expression(group: Group, call: Any) -> Expression:
         if any(operand is None for operand in given):
             raise group.unsupported("leaves out an operand that it needs")
         present = tuple(operand for operand in given if operand is not None)
-        node, opset = own.node, own.opset
-        return Operation(
-            own.kind, lambda arrays: evaluate(node, arrays, opset)[0], present, own.shape
-        )
+        return Operation(own.kind, _evaluated(own), present, own.shape)
 
     root = operation(call)
     return Expression(root, tuple(leaves))
@@ -298,6 +295,18 @@ def _batch_normalization(
     return Operation(
         "Add", lambda given: given[0] + given[1], (product, bias - mean * factor), shape
     )
+
+
+def _evaluated(own: OnnxCall) -> Callable[[Sequence[Array]], Array]:
+    node, opset = own.node, own.opset
+
+    def compute(arrays: Sequence[Array]) -> Array:
+        # The evaluator's own sums of several operands do not broadcast.
+        if own.kind in ("Max", "Mean", "Min", "Sum"):
+            arrays = np.broadcast_arrays(*arrays)
+        return evaluate(node, arrays, opset)[0]
+
+    return compute
 
 
 def _clip(low: np.float32, high: np.float32) -> Callable[[Sequence[Array]], Array]:

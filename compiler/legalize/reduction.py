@@ -156,12 +156,15 @@ def softmax(group: Group, call: Any) -> Value:
         logits = group.reader.value(logits.args[0])
     source = group.operand(logits)
     rank = len(source.stored)
-    if int(call.attrs.axis) % rank != rank - 1:
-        raise group.unsupported(f"takes softmax over axis {call.attrs.axis}", "use the last axis")
-    tensor = group.builder.in_model_order(source, group.origin)
+    axis = int(call.attrs.axis) % rank
+    stored = (*(one for one in source.stored if one != axis), axis)
+    tensor = group.builder.store_as(source, stored, group.origin)
     rows, depth = math.prod(tensor.shape[:-1]), tensor.shape[-1]
     if group.rounding == "single":
-        return _scaled_softmax(group, tensor, rows, depth, source.scale * beta)
+        result = _scaled_softmax(group, tensor, rows, depth, source.scale * beta)
+        return replace(result, stored=stored)
+    if stored != identity(rank):
+        raise group.unsupported(f"takes softmax over axis {axis}", "use the last axis")
     if group.dtype != "int8" or not math.isclose(group.scale, 1 / 256) or group.zero_point != -128:
         raise group.unsupported(
             f"writes softmax with scale {group.scale:g} and zero point {group.zero_point}",
