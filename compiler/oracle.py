@@ -60,7 +60,7 @@ def random_inputs(specs: Sequence[TensorSpec], count: int, seed: int = 0) -> lis
     Input set i depends on `seed` and i only: a larger `count` extends a smaller one.
 
     Args:
-        specs: the model's inputs, of integer dtypes.
+        specs: the model's inputs, of integer dtypes or bool, which is always uniform.
         count: how many sets.
         seed: non-negative.
 
@@ -75,6 +75,8 @@ def random_inputs(specs: Sequence[TensorSpec], count: int, seed: int = 0) -> lis
 
 def _random_input(spec: TensorSpec, index: int, seed: tuple[int, ...]) -> Array:
     rng = np.random.default_rng(seed)
+    if spec.dtype == "bool":
+        return rng.random(spec.shape) < 0.5
     info = np.iinfo(spec.dtype)
     constants = {2: spec.zero_point, 3: info.min, 4: info.max}
     if index in constants:

@@ -161,13 +161,39 @@ class TFLiteBuilder:
             options: the name of its option table, such as `Conv2DOptions`.
             fields: of that table, such as `StrideH=2`; a tuple for a vector of integers.
         """
-        scales = () if scale is None else (scale,)
-        output = self._tensor(
-            f"{kind.lower()}_{len(self._operators)}", shape, dtype, scales, zero_point
+        (output,) = self.operators(
+            *(kind, inputs, [shape]),
+            scale=scale,
+            zero_point=zero_point,
+            dtype=dtype,
+            options=options,
+            **fields,
         )
-        indices = [-1 if tensor is None else tensor.index for tensor in inputs]
-        self._operators.append((kind, indices, [output.index], options, fields))
         return output
+
+    def operators(
+        self,
+        kind: str,
+        inputs: Sequence[Tensor | None],
+        shapes: Sequence[Sequence[int]],
+        *,
+        scale: float | None = None,
+        zero_point: int = 0,
+        dtype: str = "int8",
+        options: str = "",
+        **fields: Any,
+    ) -> list[Tensor]:
+        """Any operator with any number of outputs, quantized alike; see `operator`."""
+        scales = () if scale is None else (scale,)
+        stem = f"{kind.lower()}_{len(self._operators)}"
+        outputs = [
+            self._tensor(f"{stem}_{place}" if place else stem, shape, dtype, scales, zero_point)
+            for place, shape in enumerate(shapes)
+        ]
+        indices = [-1 if tensor is None else tensor.index for tensor in inputs]
+        places = [output.index for output in outputs]
+        self._operators.append((kind, indices, places, options, fields))
+        return outputs
 
     def conv2d(
         self,

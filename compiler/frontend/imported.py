@@ -58,7 +58,8 @@ class Imported:
     Attributes:
         module: one function `main`, a single dataflow block; quantized operators are
             dequantize -> op -> quantize.
-        nodes: in the order of the file; the Relax variable `node<i>` holds the result of nodes[i].
+        nodes: in the order of the file; the Relax variable `node<i>` holds the result of nodes[i],
+            and `node<i>_<k>` its output k.
         inputs, outputs: in the order of the model.
         notes: what the user should know.
         rounding: how the model's reference kernels requantize, see `Workload`.

@@ -7,9 +7,9 @@
   TFLite rounds);
 - FULLY_CONNECTED flattens inputs of any rank to (batch, depth) as TFLite does;
 - SOFTMAX keeps beta;
-- SQUEEZE and EXPAND_DIMS are reshapes (TVM calls its own expand_dims wrongly);
+- RESHAPE, SQUEEZE and EXPAND_DIMS are reshapes to the shape that the file declares (TVM calls its
+  own expand_dims wrongly, and takes a computed shape for a dynamic one);
 - the bounds of fused activations are rounded in float32 as TFLite does;
-- quantized PAD and friends are accepted: their bytes move unchanged;
 - optional inputs that are left out at the end, such as a bias, are not there;
 - tensors with equal or empty names stay apart;
 - operators that lose their meaning on the way (because TVM has no quantized form of them, or their
@@ -38,19 +38,47 @@ from tinyaot.targets import TinyaotError
 if TYPE_CHECKING:
     from tvm import ir
 
+# Operators that stay TFLite's own, and the table of their options.
+_OWN_CALLS: dict[str, Any] = {
+    "BATCH_TO_SPACE_ND": None,
+    "BROADCAST_TO": None,
+    "CONCATENATION": tflite.ConcatenationOptions,
+    "DEPTH_TO_SPACE": tflite.DepthToSpaceOptions,
+    "FILL": None,
+    "GATHER": tflite.GatherOptions,
+    "GATHER_ND": None,
+    "LOGISTIC": None,
+    "MIRROR_PAD": tflite.MirrorPadOptions,
+    "PACK": tflite.PackOptions,
+    "PAD": None,
+    "PADV2": None,
+    "RANK": None,
+    "RESIZE_NEAREST_NEIGHBOR": tflite.ResizeNearestNeighborOptions,
+    "REVERSE_V2": None,
+    "SHAPE": None,
+    "SLICE": None,
+    "SPACE_TO_BATCH_ND": None,
+    "SPACE_TO_DEPTH": tflite.SpaceToDepthOptions,
+    "SPLIT": tflite.SplitOptions,
+    "SPLIT_V": tflite.SplitVOptions,
+    "STRIDED_SLICE": tflite.StridedSliceOptions,
+    "TILE": None,
+    "TRANSPOSE": None,
+    "UNPACK": tflite.UnpackOptions,
+    "ZEROS_LIKE": None,
+}
+
 SUPPORTED = frozenset(
     {
+        *_OWN_CALLS,
         "ADD",
         "AVERAGE_POOL_2D",
         "CONV_2D",
         "DEPTHWISE_CONV_2D",
         "DEQUANTIZE",
         "FULLY_CONNECTED",
-        "LOGISTIC",
         "MAX_POOL_2D",
         "MEAN",
-        "PAD",
-        "PADV2",
         "QUANTIZE",
         "RELU",
         "RELU6",
@@ -59,14 +87,8 @@ SUPPORTED = frozenset(
         "SOFTMAX",
         "SQUEEZE",
         "EXPAND_DIMS",
-        "TRANSPOSE",
     }
 )
-
-# Operators that stay TFLite's own, and the table of their options.
-_OWN_CALLS: dict[str, Any] = {
-    "LOGISTIC": None,
-}
 
 _FLOAT_TYPES = ("FLOAT32", "FLOAT16", "FLOAT64")
 _EDGE_OPERATORS = ("QUANTIZE", "DEQUANTIZE")
@@ -226,6 +248,10 @@ def _ports(model: Any) -> tuple[tuple[Port, ...], tuple[Port, ...], tuple[str, .
     return inputs, outputs, tuple(notes)
 
 
+def _static_shape(tensor: Any) -> tuple[int, ...]:
+    return tuple(int(size) for size in tensor.ShapeAsNumpy()) if tensor.ShapeLength() else ()
+
+
 def _indices(array: Any) -> list[int]:
     return [] if isinstance(array, int) else [int(index) for index in array]
 
@@ -268,8 +294,9 @@ class _Converter(tflite_frontend.OperatorConverter):
                 results = [self._own_call(kind, operator, place) for place in range(len(outputs))]
             else:
                 results = [self.convert_map[kind](op=operator)]
-            for output, result in zip(outputs, results, strict=True):
-                value = self.bb.emit(result, name_hint=f"node{index}")
+            for place, (output, result) in enumerate(zip(outputs, results, strict=True)):
+                name = f"node{index}_{place}" if place else f"node{index}"
+                value = self.bb.emit(result, name_hint=name)
                 self.exp_tab.set_expr(self._name(output), value)
 
     def _own_call(self, kind: str, op: Any, place: int) -> ir.Expr:
@@ -295,7 +322,7 @@ class _Converter(tflite_frontend.OperatorConverter):
             *arguments,
             StringImm(json.dumps(description)),
             ty_args=relax.TensorType(
-                tuple(int(size) for size in self.get_tensor_shape(output)),
+                _static_shape(output.tensor),
                 self.get_tensor_type_str(output.tensor.Type()),
             ),
         )
@@ -371,10 +398,9 @@ class _Converter(tflite_frontend.OperatorConverter):
 
     def convert_squeeze(self, op: Any) -> ir.Expr:
         source, output = self.get_input_tensors(op)[0], self.get_output_tensors(op)[0]
-        shape = tuple(int(size) for size in self.get_tensor_shape(output))
-        return relax.op.reshape(self.get_expr(source.tensor_idx), shape)
+        return relax.op.reshape(self._operand(source), _static_shape(output.tensor))
 
-    convert_expand_dims = convert_squeeze
+    convert_expand_dims = convert_reshape = convert_squeeze
 
     def convert_softmax(self, op: Any) -> ir.Expr:
         beta = self._options(op, tflite.SoftmaxOptions).Beta()

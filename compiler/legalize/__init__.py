@@ -18,7 +18,13 @@ from tvm import ir
 
 from tinyaot.compiler.frontend.imported import Imported, Port
 from tinyaot.compiler.graph import Graph, Tensor
-from tinyaot.compiler.legalize import convolution, elementwise, lookup, reduction
+from tinyaot.compiler.legalize import (
+    convolution,
+    elementwise,
+    lookup,
+    reduction,
+    tflite_movement,
+)
 from tinyaot.compiler.legalize.builder import GraphBuilder, Value, identity
 from tinyaot.compiler.legalize.expression import is_elementwise, quantized
 from tinyaot.compiler.legalize.fixed_point import FactorError
@@ -53,10 +59,20 @@ WITH_BIAS: dict[str, Callable[[Group, Any, Any], Value]] = {
 
 TFLITE: dict[str, Callable[[TFLiteCall], Value]] = {
     "LOGISTIC": lookup.logistic_int8,
+    **tflite_movement.RULES,
 }
 
 _INTEGER_TYPES = ("int8", "uint8")
+# Types of tensors that need not be quantized.
+_STORED_TYPES = (*_INTEGER_TYPES, "int16", "int32", "int64", "bool")
 _ONE = (1 << 30, 1)
+
+
+def _misfit(error: FactorError) -> tuple[str, str]:
+    return (
+        f"has scales that do not fit each other: {error}",
+        "the file may be damaged; else quantize with representative data",
+    )
 
 
 def legalize(imported: Imported, name: str) -> Graph:
@@ -87,14 +103,15 @@ class _Legalizer:
 
     def run(self, name: str) -> Graph:
         for param, port in zip(self._reader.params, self._imported.inputs, strict=True):
-            if port.dtype in _INTEGER_TYPES:
+            if port.dtype in _STORED_TYPES:
                 scale, zero_point = self._input_quantization(param, port)
                 tensor = Tensor(port.name, port.shape, port.dtype, scale, zero_point)
                 self._values[param] = self._input(param, tensor)
             elif port.dtype != "float32":
                 raise TinyaotError(
                     f'input "{port.name}" is {port.dtype}',
-                    "inputs may be int8, uint8, or float32 that is quantized at once",
+                    f"inputs may be {', '.join(_STORED_TYPES)}, or float32 that is quantized at "
+                    "once",
                 )
         for var in self._roots():
             self._activation(var)
@@ -143,7 +160,8 @@ class _Legalizer:
                 continue
             for arg in getattr(call, "args", ()):
                 arg = self._reader.follow(arg)
-                if arg in self._reader.order and dtype_of(arg) in _INTEGER_TYPES:
+                own = tflite_kind(self._reader.value(arg))
+                if arg in self._reader.order and (own or dtype_of(arg) in _INTEGER_TYPES):
                     roots.add(arg)
         return sorted(roots, key=lambda var: self._reader.order[var])
 
@@ -163,14 +181,14 @@ class _Legalizer:
         """The activation of a model input; uint8 becomes int8 by a first operator."""
         tensor = self._builder.add_tensor(tensor)
         self._inputs[param] = tensor
-        return Value(
-            self._converted(tensor, "int8", f'input "{tensor.name}"'), identity(len(tensor.shape))
-        )
+        if tensor.dtype == "uint8":
+            tensor = self._converted(tensor, "int8", f'input "{tensor.name}"')
+        return Value(tensor, identity(len(tensor.shape)))
 
     def _converted(self, tensor: Tensor, dtype: str, origin: str, name: str = "") -> Tensor:
-        """The same real values as int8 or uint8: the zero point moves by 128."""
-        if tensor.dtype == dtype and not name:
-            return tensor
+        """The same real values as int8 or uint8 (the zero point moves by 128), or a copy."""
+        if tensor.dtype == dtype:
+            return self._builder.copy(tensor, name, origin)
         shift = zero_point_shift(dtype) - zero_point_shift(tensor.dtype)
         zero_point = tensor.zero_point + shift
         low, high = (0, 255) if dtype == "uint8" else (-128, 127)
@@ -198,7 +216,11 @@ class _Legalizer:
         kind = tflite_kind(call)
         if kind in TFLITE:
             origin, tensor_name = self._origin(var)
-            return TFLITE[kind](TFLiteCall(self._context, call, tensor_name, origin))
+            own = TFLiteCall(self._context, call, tensor_name, origin)
+            try:
+                return TFLITE[kind](own)
+            except FactorError as error:
+                raise own.unsupported(*_misfit(error)) from error
         clamp: tuple[int, int] | None = None
         if name == "relax.clip":
             shift = zero_point_shift(dtype_of(call))
@@ -210,13 +232,12 @@ class _Legalizer:
             return self._quantized(var, call, clamp)
         origin, _ = self._origin(var)
         constant = self._reader.constant(var)
-        if constant is not None and constant.dtype.name in _INTEGER_TYPES:
-            shift = zero_point_shift(constant.dtype.name)
-            signed = (constant.astype(np.int16) - shift).astype(np.int8)
-            tensor = self._builder.constant(
-                signed, Tensor("constant", signed.shape, "int8"), origin
-            )
-            return Value(tensor, identity(signed.ndim))
+        if constant is not None and constant.dtype.name in _STORED_TYPES:
+            if constant.dtype.name == "uint8":
+                constant = (constant.astype(np.int16) - 128).astype(np.int8)
+            declared = Tensor("constant", constant.shape, constant.dtype.name)
+            tensor = self._builder.constant(constant, declared, origin)
+            return Value(tensor, identity(constant.ndim))
         raise TinyaotError(f"{origin} is not supported: no rule for {name or 'this expression'}")
 
     def _quantized(self, var: Any, call: Any, clamp: tuple[int, int] | None) -> Value:
@@ -242,10 +263,7 @@ class _Legalizer:
         try:
             return self._operator(group, body.call)
         except FactorError as error:
-            raise group.unsupported(
-                f"has scales that do not fit each other: {error}",
-                "the file may be damaged; else quantize with representative data",
-            ) from error
+            raise group.unsupported(*_misfit(error)) from error
 
     def _operator(self, group: Group, call: Any) -> Value:
         name = op_name(call)
@@ -308,7 +326,7 @@ class _Legalizer:
         """The name of the tensor that holds a model output, in the model's axis order."""
         origin = f'output "{port.name}"'
         dtype = dtype_of(expr)
-        if dtype in _INTEGER_TYPES:
+        if dtype in _STORED_TYPES:
             value = self._activation(expr)
         elif self._is_dequantized(expr):
             value, dtype = self._context.operand(expr, origin), "int8"
@@ -319,12 +337,14 @@ class _Legalizer:
         tensor = self._builder.in_model_order(value, origin)
         # The caller provides one buffer for each input and each output: bytes that are in another
         # one of them are copied.
-        root = self._builder.before_reshapes(tensor).name
+        root = self._builder.before_reshapes(tensor)
         elsewhere = {known.name for known in self._inputs.values()}
         elsewhere |= {
             self._builder.before_reshapes(self._builder.tensors[other]).name for other in taken
         }
-        if tensor.dtype != dtype or root in elsewhere:
+        if tensor.dtype != dtype:
+            tensor = root = self._converted(tensor, dtype, origin, port.name)
+        if root.name in elsewhere or root.name in self._builder.known:
             tensor = self._converted(tensor, dtype, origin, port.name)
         return tensor.name
 

@@ -86,17 +86,21 @@ class TFLiteCall:
 
     def tensor(self, index: int) -> Tensor:
         """An input in the model's axis order; one that is known becomes a constant tensor."""
+        return self.context.builder.in_model_order(self.value(index), self.origin)
+
+    def value(self, index: int) -> Value:
+        """An input in any order of its axes."""
         expr = self.call.args[1 + index]
-        builder, known = self.context.builder, self.context.reader.constant(expr)
+        known = self.context.reader.constant(expr)
         if known is None:
-            return builder.in_model_order(self.context.activation(expr), self.origin)
+            return self.context.activation(expr)
         scale, zero_point, dtype = None, 0, known.dtype.name
         if self._description["inputs"][index] is not None:
             scale, zero_point = self.input_quantization(index)
         if dtype == "uint8":
             known, dtype = (known.astype(np.int16) - 128).astype(np.int8), "int8"
         tensor = Tensor(f"{self.name}_input_{index}", known.shape, dtype, scale, zero_point)
-        return builder.constant(known, tensor, self.origin)
+        return self.done(self.context.builder.constant(known, tensor, self.origin))
 
     def numbers(self, index: int) -> list[int]:
         """The elements of an input that must be known, such as axes or sizes.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 
 from tvm.script import tirx as T
 
@@ -15,7 +16,7 @@ def _strides(shape: tuple[int, ...]) -> list[int]:
     return [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
 
 
-def _offset(indices: list[object], strides: list[int]) -> object:
+def _offset(indices: Sequence[object], strides: list[int]) -> object:
     offset: object = 0
     for index, stride in zip(indices, strides, strict=True):
         offset = offset + index * stride  # type: ignore[operator]

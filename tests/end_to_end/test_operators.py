@@ -13,15 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from operator_cases import differing_cases, scale, zero_point
 from tflite_builder import Tensor, TFLiteBuilder
-
-from tinyaot.compiler import compile_model
-from tinyaot.compiler.oracle import random_inputs
 
 Case = Callable[[TFLiteBuilder, np.random.Generator], Tensor]
 
 CASES_PER_OPERATOR = 8
-INFERENCES = 8
 # Standard deviation of what is uniform over the whole of int8.
 DEVIATION = 74.0
 
@@ -31,15 +28,6 @@ ACTIVATIONS = {
     "RELU6": (0, 6),
     "RELU_N1_TO_1": (-1, 1),
 }
-
-
-def scale(rng: np.random.Generator) -> float:
-    return float(np.float32(np.exp(rng.uniform(np.log(0.01), np.log(0.3)))))
-
-
-def zero_point(rng: np.random.Generator) -> int:
-    """At an end of the range in one of four."""
-    return int(rng.choice([-128, 127, *rng.integers(-128, 128, 6)]))
 
 
 def activation_input(b: TFLiteBuilder, rng: np.random.Generator, *shape: int) -> Tensor:
@@ -239,32 +227,6 @@ OPERATORS: tuple[Case, ...] = (
     transpose,
     float_edges,
 )
-
-
-def differing_cases(path: Path, target: str) -> dict[str, str]:
-    """Compiles and runs a model, and describes each output that is not TFLite Micro's."""
-    compiled = compile_model(path, target)
-    inputs = random_inputs(compiled.inputs, INFERENCES)
-    expected = compiled.reference(path, inputs)
-    # A case whose output never changes shows nothing.
-    for tensor, *arrays in zip(compiled.outputs, *expected, strict=True):
-        assert len(np.unique(np.stack(arrays))) > 1, f"{tensor} is constant: choose other cases"
-    got = compiled.measure(inputs).outputs
-    nodes = {node.output: node for node in compiled.graph.nodes}
-    differing = {}
-    for index, tensor in enumerate(compiled.outputs):
-        steps = np.stack(
-            [
-                one[index].astype(int) - other[index].astype(int)
-                for one, other in zip(got, expected, strict=True)
-            ]
-        )
-        if steps.any():
-            differing[nodes[tensor.name].origin] = (
-                f"{np.count_nonzero(steps)} of {steps.size} differ by up to {np.abs(steps).max()}: "
-                f"{nodes[tensor.name].workload}"
-            )
-    return differing
 
 
 def write_model(path: Path, *cases: Case, seed: int = 0) -> Path:
