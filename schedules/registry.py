@@ -35,6 +35,8 @@ _RULE_MODULES = (
     "tinyaot.schedules.generic.movement",
     "tinyaot.schedules.generic.per_channel",
     "tinyaot.schedules.generic.reduction",
+    "tinyaot.schedules.cortex_m.dsp_convolution",
+    "tinyaot.schedules.cortex_m.mve_convolution",
 )
 
 
