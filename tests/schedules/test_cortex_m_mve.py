@@ -1,0 +1,148 @@
+"""The Helium kernels are exact on the emulated Cortex-M55, for any shape that they accept."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import kernel_cases
+import numpy as np
+import pytest
+from kernel_cases import (
+    FULL,
+    HALF,
+    Case,
+    Random,
+    convolution,
+    on_colours,
+    on_one_pixel,
+    pointwise,
+)
+
+from tinyaot.compiler.legalize.fixed_point import requantize
+from tinyaot.schedules.cortex_m.mve_requantize import is_signed, outputs, solve_vector
+from tinyaot.schedules.cortex_m.requantize import fold_channels
+from tinyaot.schedules.registry import UnsuitableError, find_rules
+from tinyaot.schedules.workload import Workload
+from tinyaot.targets import get_target
+
+on_device = pytest.mark.skipif(
+    not shutil.which("arm-none-eabi-gcc") or not shutil.which("qemu-system-arm"),
+    reason="needs gcc-arm-none-eabi and qemu-system-arm",
+)
+
+FEATURES = get_target("cortex-m55").features
+
+
+def check(cases: list[Case], directory: Path, decisions: Any = None, others: int = 0) -> None:
+    kernel_cases.check(
+        cases, directory, "cortex-m55", "cortex_m.mve_", decisions=decisions, others=others
+    )
+
+
+def any_convolution(rng: Random) -> Case:
+    kernel = tuple(int(size) for size in rng.integers(1, 6, 2))
+    return convolution(rng, kernel, int(rng.integers(1, 20)), int(rng.integers(1, 20)))
+
+
+def strided_pointwise(rng: Random) -> Case:
+    case = convolution(rng, (1, 1), int(rng.integers(1, 70)), 4 * int(rng.integers(1, 20)))
+    return case
+
+
+def three_wide(rng: Random) -> Case:
+    """Windows of three columns on whole vectors of channels."""
+    kernel = int(rng.integers(1, 4)), 3
+    return convolution(rng, kernel, 16 * int(rng.integers(1, 4)), 4 * int(rng.integers(1, 9)))
+
+
+CONVOLUTIONS: tuple[Callable[[Random], Case], ...] = (
+    *(any_convolution, any_convolution, strided_pointwise),
+    *(pointwise, three_wide, on_colours, on_one_pixel),
+)
+
+
+@on_device
+@pytest.mark.parametrize("seed", range(2))
+def test_convolutions(seed: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(seed)
+    check([make(rng) for make in CONVOLUTIONS for _ in range(6)], tmp_path, others=2)
+
+
+@on_device
+def test_convolutions_at_every_size(tmp_path: Path) -> None:
+    """Whatever the knobs say, the result is the same."""
+    rng = np.random.default_rng(7)
+    cases, decisions = [], {}
+    while len(cases) < 12:
+        case = CONVOLUTIONS[len(cases) % len(CONVOLUTIONS)](rng)
+        knobs = {name: int(rng.choice(values)) for name, values in space_of(case.workload).items()}
+        cases.append(case)
+        decisions[case.workload] = knobs
+    check(cases, tmp_path, decisions, others=2)
+
+
+def space_of(workload: Workload) -> Any:
+    """The knobs of the rule that is asked first."""
+    return find_rules(workload, FEATURES)[0].space(workload)
+
+
+def random_channels(rng: Random, rounding: str) -> dict[str, Any]:
+    """A layer's constants and what surrounds them, some with extreme factors."""
+    channels, taps = int(rng.integers(1, 9)), int(rng.choice([1, 3, 9, 40]))
+    weight = rng.integers(-127, 128, (channels, taps))
+    weight[rng.random(channels) < 0.1] = 0
+    ideal = -math.ceil(math.log2(74 * math.sqrt(taps)))
+    zero_point, clamp = [
+        (-128, FULL),
+        (int(rng.integers(-128, 128)), FULL),
+        (-20, (-20, 90)),
+        (int(rng.integers(-128, 128)), (-70, 99)),
+    ][rng.integers(4)]
+    multiplier = rng.integers(HALF, 2 * HALF, channels)
+    return {
+        "weight": weight,
+        "constants": {
+            "bias": rng.integers(-20000, 20000, channels),
+            "multiplier": np.where(rng.random(channels) < 0.2, HALF, multiplier),
+            "shift": rng.integers(ideal - 1, ideal + 3, channels),
+        },
+        "input_zero_point": int(rng.integers(-128, 128)),
+        "output_zero_point": zero_point,
+        "clamp": clamp,
+        "rounding": rounding,
+    }
+
+
+@pytest.mark.parametrize("rounding", ["double", "single"])
+def test_vector_form_equals_reference_for_every_sum(rounding: str) -> None:
+    """Every sum that a channel can reach, not only those next to the steps."""
+    rng = np.random.default_rng(11)
+    solved = 0
+    for _ in range(40):
+        layer = random_channels(rng, rounding)
+        zero_point, clamp = layer["output_zero_point"], layer["clamp"]
+        target = fold_channels(**layer)
+        signed = is_signed(zero_point, clamp, rounding)
+        try:
+            found = solve_vector(target, zero_point if signed else None)
+        except UnsuitableError:
+            continue
+        solved += 1
+        weight, constants = layer["weight"], layer["constants"]
+        for channel, taps in enumerate(weight):
+            # The inputs keep their zero point, the bias holds it.
+            bias = int(constants["bias"][channel] - layer["input_zero_point"] * taps.sum())
+            low = bias + int(np.minimum(-128 * taps, 127 * taps).sum())
+            high = bias + int(np.maximum(-128 * taps, 127 * taps).sum())
+            sums = np.arange(low, high + 1)
+            multiplier, shift = constants["multiplier"][channel], constants["shift"][channel]
+            wanted = requantize(sums, multiplier, shift, rounding) + zero_point
+            # A channel of constant output has lost its weights.
+            seen = sums if np.any(target.weight[channel]) else 0 * sums
+            got = outputs(found, np.broadcast_to(seen, (len(weight), len(seen))))[channel]
+            np.testing.assert_array_equal(np.clip(got, *clamp), np.clip(wanted, *clamp))
+    assert solved > 35
