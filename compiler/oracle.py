@@ -7,6 +7,7 @@ take the caller with it.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import signal
 import subprocess
@@ -134,7 +135,11 @@ def quantize(real: Array, spec: TensorSpec) -> Array:
 
 
 def reference_outputs(
-    model_path: str | Path, inputs: Sequence[Sequence[Array]], *, fuse_qdq: bool = True
+    model_path: str | Path,
+    inputs: Sequence[Sequence[Array]],
+    *,
+    fuse_qdq: bool = True,
+    keep_state: bool = False,
 ) -> list[list[Array]]:
     """Runs a model's reference runtime on each set of inputs.
 
@@ -142,7 +147,7 @@ def reference_outputs(
         model_path: a `.tflite` or `.onnx` file.
         inputs: for each inference, one array per model input, in the model's own order, shapes
             and dtypes (float32 for an ONNX model whose first operator is QuantizeLinear: see
-            `dequantize`). Every inference starts from the model's initial state.
+            `dequantize`).
         fuse_qdq: for ONNX: True lets ONNX Runtime fuse dequantize, operator and quantize into its
             integer kernels, as every application that runs the model does; False computes in
             float exactly the nodes that the file holds, which rounds differently.
@@ -174,8 +179,12 @@ def reference_outputs(
     with tempfile.TemporaryDirectory(prefix="tinyaot-oracle-") as directory:
         arrays = [np.stack(port) for port in zip(*inputs, strict=True)]
         np.savez(Path(directory) / _INPUTS, *arrays)
+        options = [
+            "fuse" if fuse_qdq else "as-written",
+            "stream" if keep_state else "independent",
+        ]
         child = subprocess.run(
-            [sys.executable, "-m", __name__, str(path), "fuse" if fuse_qdq else "as-written"],
+            [sys.executable, "-m", __name__, str(path), *options],
             cwd=directory,
             capture_output=True,
             text=True,
@@ -203,13 +212,12 @@ def _reason(child: subprocess.CompletedProcess[str]) -> str:
 class _Engine(NamedTuple):
     title: str
     module: str
-    run: Callable[[Path, list[Array], bool], list[Array]]
+    run: Callable[[Path, list[Array], Sequence[str]], list[Array]]
     hints: tuple[str, ...] = ()
 
 
-def _run_tflm(path: Path, inputs: list[Array], fuse_qdq: bool) -> list[Array]:
+def _run_tflm(path: Path, inputs: list[Array], options: Sequence[str]) -> list[Array]:
     """Every array has the inferences along its first, additional axis, here and below."""
-    del fuse_qdq
     import tflite
     from tflite_micro import runtime
 
@@ -219,7 +227,8 @@ def _run_tflm(path: Path, inputs: list[Array], fuse_qdq: bool) -> list[Array]:
     _check_count(inputs, subgraph.InputsLength())
     results = []
     for one in zip(*inputs, strict=True):
-        interpreter.reset()
+        if "independent" in options:
+            interpreter = runtime.Interpreter.from_bytes(model, arena_size=_TFLM_ARENA_BYTES)
         for index, array in enumerate(one):
             interpreter.set_input(array, index)
         interpreter.invoke()
@@ -233,23 +242,58 @@ def _check_count(inputs: list[Array], expected: int) -> None:
         raise ValueError(f"it has {expected} inputs, but {len(inputs)} were given")
 
 
-def _run_onnxruntime(path: Path, inputs: list[Array], fuse_qdq: bool) -> list[Array]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
-    # Without it, x86 CPUs that lack VNNI saturate sums of uint8 by int8 products at 16 bits.
-    options.add_session_config_entry("session.x64quantprecision", "1")
-    level = onnxruntime.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_ENABLE_ALL if fuse_qdq else level.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+def _run_onnxruntime(path: Path, inputs: list[Array], options: Sequence[str]) -> list[Array]:
+    session = _session(path, "fuse" in options)
     names = [port.name for port in session.get_inputs()]
     _check_count(inputs, len(names))
     results = [
         session.run(None, dict(zip(names, one, strict=True))) for one in zip(*inputs, strict=True)
     ]
     return [np.stack(port) for port in zip(*results, strict=True)]
+
+
+def _session(path: Path, fuse_qdq: bool) -> Any:
+    """The model in ONNX Runtime, as precise as it can run it."""
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as states
+
+    def session(model: Path | bytes, *, precise: bool) -> Any:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = 1
+        if precise:
+            # Else x86 CPUs that lack VNNI saturate sums of uint8 by int8 products at 16 bits.
+            options.add_session_config_entry("session.x64quantprecision", "1")
+        level = onnxruntime.GraphOptimizationLevel
+        chosen = level.ORT_ENABLE_ALL if fuse_qdq else level.ORT_DISABLE_ALL
+        options.graph_optimization_level = chosen
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    # That option replaces an int8 constant once for each node that reads it, and fails the second
+    # time; and it turns some int8 operators into forms that have no kernel.
+    for model in (path, _without_shared_constants(path)):
+        with contextlib.suppress(states.Fail, states.NotImplemented):
+            return session(model, precise=True)
+    return session(path, precise=False)
+
+
+def _without_shared_constants(path: Path) -> bytes:
+    """The model with a copy of its own for each node that reads a constant."""
+    import onnx
+
+    model = onnx.load(path)
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    seen: set[str] = set()
+    for number, node in enumerate(model.graph.node):
+        for place, name in enumerate(node.input):
+            if name in seen:
+                copy = model.graph.initializer.add()
+                copy.CopyFrom(constants[name])
+                copy.name = node.input[place] = f"{name}/{number}/{place}"
+            elif name in constants:
+                seen.add(name)
+    data: bytes = model.SerializeToString()
+    return data
 
 
 _ENGINES = {
@@ -269,10 +313,10 @@ def _load(path: Path) -> list[Array]:
         return [archive[f"arr_{index}"] for index in range(len(archive.files))]
 
 
-def _child_main(model: str, mode: str) -> int:
+def _child_main(model: str, *options: str) -> int:
     path = Path(model)
     try:
-        outputs = _ENGINES[path.suffix.lower()].run(path, _load(Path(_INPUTS)), mode == "fuse")
+        outputs = _ENGINES[path.suffix.lower()].run(path, _load(Path(_INPUTS)), options)
     except Exception as error:
         print(error)
         return 1

@@ -98,7 +98,7 @@ def judge(case: Any, folder: Path) -> Outcome:
             reason = f"no float reference: {' '.join(str(error).split())[:200]}"
             return replace(outcome, reason=reason)
         try:
-            found = _judge_form(case.name, operators, form, folder)
+            found = judge_form(case.name, operators, form, folder)
         except Exception as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             return Outcome(case.name, operators, "crash", reason)
@@ -153,8 +153,14 @@ def _forms(model: onnx.ModelProto, data: tuple[list[Array], list[Array]]) -> Ite
     for chosen in [one for one, _ in itertools.groupby(choices)]:
         if not chosen:
             continue
-        original = _rounded_weights(_bound(model, arrays, chosen))
-        yield Form(_wrapped(original, arrays, chosen), original, [arrays[name] for name in chosen])
+        yield wrapped(_bound(model, arrays, chosen), {name: arrays[name] for name in chosen})
+
+
+def wrapped(model: onnx.ModelProto, activations: dict[str, Array]) -> Form:
+    """A float model between quantize and dequantize, with scales that suit these inputs."""
+    original = _rounded_weights(model)
+    quantized = _wrapped(original, activations, list(activations))
+    return Form(quantized, original, list(activations.values()))
 
 
 def _bound(
@@ -290,7 +296,8 @@ def _reference(model: onnx.ModelProto, inputs: Sequence[Array]) -> list[Array]:
             return [np.asarray(array) for array in ReferenceEvaluator(model).run(None, feeds)]
 
 
-def _judge_form(name: str, operators: tuple[str, ...], form: Form, folder: Path) -> Outcome:
+def judge_form(name: str, operators: tuple[str, ...], form: Form, folder: Path) -> Outcome:
+    """Compiles, runs and compares one form of a test."""
     sizes = [array.size for array in form.inputs]
     if sum(sizes) > LARGEST_MODEL_ELEMENTS:
         return Outcome(name, operators, "not quantizable", "too large for this test")

@@ -20,6 +20,7 @@ import contextlib
 import io
 import json
 import math
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -71,6 +72,18 @@ _THROUGH_TVM = frozenset(
 )
 
 SUPPORTED = OWN_CALLS | _THROUGH_TVM | {"Dropout"}
+
+_AT_RUN_TIME = "computes quantization ranges at run time, which takes floating point"
+_NEEDS_STATIC = "quantize statically: onnxruntime.quantization.quantize_static in QDQ format"
+# Operators whose refusal has a reason of its own, and what to do.
+_REFUSALS = {
+    "DynamicQuantizeLinear": (_AT_RUN_TIME, _NEEDS_STATIC),
+    "DynamicQuantizeLSTM": (_AT_RUN_TIME, _NEEDS_STATIC),
+    "DynamicQuantizeMatMul": (_AT_RUN_TIME, _NEEDS_STATIC),
+    "MatMulIntegerToFloat": ("has a float result", _NEEDS_STATIC),
+    "ConvInteger": ("has a result without a scale", _NEEDS_STATIC),
+    "MatMulInteger": ("has a result without a scale", _NEEDS_STATIC),
+}
 
 _MINIMUM_OPSET = 13
 
@@ -166,7 +179,11 @@ def _refuse_unsupported(model: onnx.ModelProto, nodes: list[ModelNode]) -> None:
             f"the model uses ONNX opset {opset}",
             f"convert it to opset {_MINIMUM_OPSET} or newer with onnx.version_converter",
         )
-    if not any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+    for described, node in zip(nodes, model.graph.node, strict=True):
+        if node.op_type in _REFUSALS:
+            reason, hint = _REFUSALS[node.op_type]
+            raise TinyaotError(f"{described} {reason}", hint)
+    if not any(re.match("Quantize|Dequantize|QLinear", node.op_type) for node in model.graph.node):
         raise TinyaotError(
             "the model is not quantized: it holds no QuantizeLinear",
             "quantize it to int8 with onnxruntime.quantization.quantize_static in QDQ format",

@@ -90,12 +90,14 @@ def mean(group: Group, call: Any) -> Value:
     axes = ints(call.attrs.axis) if call.attrs.axis is not None else identity(rank)
     reduced_axes = {axis % rank for axis in axes}
     if not _neighbours(source.stored.index(axis) for axis in reduced_axes):
-        ordered = group.builder.in_model_order(source, group.origin)
-        source = Value(ordered, identity(rank))
+        # In the model's order at best; else what is averaged comes last.
+        stored = identity(rank)
+        if not _neighbours(reduced_axes):
+            stored = (*sorted(set(stored) - reduced_axes), *sorted(reduced_axes))
+        source = replace(source, tensor=group.builder.store_as(source, stored, group.origin))
+        source = replace(source, stored=stored, flattened=None)
     tensor = group.builder.store_as(source, source.stored, group.origin)
     places = sorted(source.stored.index(axis) for axis in reduced_axes)
-    if not _neighbours(places):
-        raise group.unsupported(f"averages axes {axes}", "reduce neighbouring axes only")
     outer = math.prod(tensor.shape[: places[0]])
     inner = math.prod(tensor.shape[places[-1] + 1 :])
     count = math.prod(tensor.shape[places[0] : places[-1] + 1])
@@ -185,9 +187,10 @@ def softmax(group: Group, call: Any) -> Value:
 def _scaled_softmax(group: Group, tensor: Tensor, rows: int, depth: int, scale: float) -> Value:
     """Softmax with any output scale, computed from exponentials rounded to 31 bits."""
     multiplier = round(2**16 / group.scale)
-    if not 0 < multiplier <= 2**24:
+    # Products with exponentials of 31 bits, and sums of them, stay inside 63 bits.
+    if not 0 < multiplier <= 2**30:
         raise group.unsupported(
-            f"writes softmax with scale {group.scale:g}", "use a scale between 1/256 and 1"
+            f"writes softmax with scale {group.scale:g}", "use a scale between 1/16384 and 1"
         )
     exact = np.exp(-np.arange(256, dtype=np.float64) * scale)
     constants = {"table": np.minimum(np.rint(exact * 2.0**31), INT32_MAX).astype(np.int32)}
