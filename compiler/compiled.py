@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,7 @@ class Report:
         macs: multiply-accumulates of one inference of the model as it was given.
         executed_macs: those that are left after channels without effect are removed.
         arena_bytes: RAM for activations and workspaces.
+        state_bytes: RAM for what is kept between inferences.
         arena_lower_bound_bytes: the largest set of them alive at once.
         io_bytes: inputs and outputs, which the caller provides.
         flash_weight_bytes: constants.
@@ -75,6 +76,7 @@ class Report:
     executed_macs: int
     arena_bytes: int
     arena_lower_bound_bytes: int
+    state_bytes: int
     io_bytes: int
     flash_weight_bytes: int
     operators: tuple[OperatorReport, ...]
@@ -185,6 +187,7 @@ class CompiledModel:
         board: str | None = None,
         profile: bool = False,
         directory: Path | None = None,
+        keep_state: bool = False,
     ) -> Measurement:
         """Runs several inferences in one go and measures them.
 
@@ -194,6 +197,8 @@ class CompiledModel:
             board: the emulated board; the target's default if None.
             profile: count the instructions of each operator.
             directory: keeps sources, objects and image there; a temporary one if None.
+            keep_state: the inferences are one stream: each starts from the state that the one
+                before left, and not from the model's initial state.
 
         Raises:
             TinyaotError: as `run`.
@@ -206,7 +211,8 @@ class CompiledModel:
         chosen = get_board(board) if board is not None else None
         with tempfile.TemporaryDirectory(prefix="tinyaot-") as scratch:
             folder = directory if directory is not None else Path(scratch)
-            image = build_image(self.program, target, chosen, directory=folder, profile=profile)
+            program = replace(self.program, resets=self.program.resets and not keep_state)
+            image = build_image(program, target, chosen, directory=folder, profile=profile)
             result: RunResult = run_image(image, data)
         return Measurement(
             outputs=[self._arrays(one) for one in result.outputs],
@@ -236,12 +242,15 @@ class CompiledModel:
             image = build_image(self.program, self.target, directory=Path(scratch))
             return estimate_cycles(image, data, flash_wait_states=flash_wait_states)
 
-    def reference(self, model: str | Path, inputs: Sequence[Inputs]) -> list[list[Array]]:
+    def reference(
+        self, model: str | Path, inputs: Sequence[Inputs], *, keep_state: bool = False
+    ) -> list[list[Array]]:
         """What the model's own reference runtime computes; see `reference_outputs`.
 
         Args:
             model: the `.tflite` or `.onnx` file that this was compiled from.
             inputs: for each inference as for `run`.
+            keep_state: as for `measure`.
 
         Returns:
             For each inference the outputs as `run` returns them: what is float in the file is
@@ -267,7 +276,7 @@ class CompiledModel:
                 quantize(array, tensor) if array.dtype.kind == "f" else array
                 for array, tensor in zip(one, self.outputs, strict=True)
             ]
-            for one in reference_outputs(model, given)
+            for one in reference_outputs(model, given, keep_state=keep_state)
         ]
 
     def report(self) -> Report:
@@ -281,6 +290,7 @@ class CompiledModel:
             executed_macs=sum(operator.node.workload.macs for operator in operators),
             arena_bytes=plan.size,
             arena_lower_bound_bytes=plan.lower_bound,
+            state_bytes=sum(graph.tensors[state.tensor].nbytes for state in graph.states),
             io_bytes=sum(tensor.nbytes for tensor in (*self.inputs, *self.outputs)),
             flash_weight_bytes=constant_bytes(graph, operators),
             operators=tuple(

@@ -2,7 +2,7 @@
 
 Frontends and legalization make it, graph passes rewrite it (each a function from graph to
 graph), schedules turn its nodes into TIR. Nodes are in execution order; every tensor is written
-by one node or is an input.
+by one node or is an input, but for states, which are variables.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ class Node:
         inputs, output: tensor names.
         constants: arrays by the names that the workload's docstring gives.
         origin: the model node it comes from, for people, such as `CONV_2D #3 "model/conv1"`.
+        states: state tensors that it updates in place, beside what it reads and writes.
     """
 
     workload: Workload
@@ -59,6 +60,22 @@ class Node:
     output: str
     constants: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
     origin: str = ""
+    states: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class State:
+    """A tensor that keeps its value from one inference to the next.
+
+    Nodes may read it and write it any number of times, so their order matters.
+
+    Attributes:
+        tensor: its name.
+        initial: its value before the first inference.
+    """
+
+    tensor: str
+    initial: NDArray[np.generic]
 
 
 @dataclass(frozen=True)
@@ -71,6 +88,7 @@ class Graph:
         inputs, outputs: tensor names in the model's order.
         nodes: in execution order.
         notes: what the user should know about how the model was read.
+        states: what is kept between inferences.
     """
 
     name: str
@@ -79,6 +97,7 @@ class Graph:
     outputs: tuple[str, ...]
     nodes: tuple[Node, ...]
     notes: tuple[str, ...] = ()
+    states: tuple[State, ...] = ()
 
     @property
     def constants(self) -> dict[str, NDArray[np.generic]]:
@@ -105,17 +124,24 @@ class Graph:
             inputs=tuple(map(new, self.inputs)),
             outputs=tuple(map(new, self.outputs)),
             nodes=tuple(
-                replace(node, inputs=tuple(map(new, node.inputs)), output=new(node.output))
+                replace(
+                    node,
+                    inputs=tuple(map(new, node.inputs)),
+                    output=new(node.output),
+                    states=tuple(map(new, node.states)),
+                )
                 for node in self.nodes
             ),
+            states=tuple(replace(state, tensor=new(state.tensor)) for state in self.states),
         )
 
     def format(self) -> str:
         """The graph as text, a node a line, for `--dump-ir` and error reports."""
         lines = [f"graph {self.name}"]
         lines += [f"  input  {_describe(self.tensors[name])}" for name in self.inputs]
+        lines += [f"  state  {_describe(self.tensors[state.tensor])}" for state in self.states]
         for node in self.nodes:
-            operands = ", ".join([*node.inputs, *_shapes(node.constants)])
+            operands = ", ".join([*node.inputs, *_shapes(node.constants), *node.states])
             lines.append(f"  {_describe(self.tensors[node.output])}")
             lines.append(f"      = {node.workload.kind}({operands})  # {node.origin}")
             lines.append(f"      {node.workload}")

@@ -183,6 +183,10 @@ def reference_outputs(
             "fuse" if fuse_qdq else "as-written",
             "stream" if keep_state else "independent",
         ]
+        options = [
+            "fuse" if fuse_qdq else "as-written",
+            "stream" if keep_state else "independent",
+        ]
         child = subprocess.run(
             [sys.executable, "-m", __name__, str(path), *options],
             cwd=directory,

@@ -47,26 +47,39 @@ Int64 = NDArray[np.int64]
 Constants = Mapping[str, Array]
 
 
-def evaluate(graph: Graph, inputs: Sequence[Array]) -> dict[str, Array]:
+def evaluate(
+    graph: Graph, inputs: Sequence[Array], states: Mapping[str, Array] | None = None
+) -> dict[str, Array]:
     """The value of every tensor of a graph for one set of inputs.
 
     Args:
         graph: to interpret.
         inputs: in the graph's order, of its shapes and types.
+        states: what the state tensors hold; their initial values if None. The result of one
+            inference may be handed to the next.
 
     Returns:
-        Arrays by tensor name.
+        Arrays by tensor name; states as they are in the end.
     """
     values: dict[str, Array] = dict(zip(graph.inputs, inputs, strict=True))
+    for state in graph.states:
+        values[state.tensor] = state.initial if states is None else states[state.tensor]
     for node in graph.nodes:
-        output = graph.tensors[node.output]
-        result = evaluate_node(node, [values[name] for name in node.inputs])
-        values[node.output] = result.reshape(output.shape).astype(output.dtype)
+        operands = [values[name] for name in (*node.inputs, *node.states)]
+        result: Any = evaluate_node(node, operands)
+        results = result if node.states else (result,)
+        for name, array in zip((node.output, *node.states), results, strict=True):
+            tensor = graph.tensors[name]
+            values[name] = array.reshape(tensor.shape).astype(tensor.dtype)
     return values
 
 
 def evaluate_node(node: Node, inputs: Sequence[Array]) -> Int64:
-    """The output of one node as int64, in any shape with the elements in order."""
+    """The output of one node as int64, in any shape with the elements in order.
+
+    A node with states takes their values after its inputs, and returns the output and the new
+    values as a tuple.
+    """
     function = _FUNCTIONS[type(node.workload)]
     wide = [array.astype(np.int64) for array in inputs]
     constants = {name: array.astype(np.int64) for name, array in node.constants.items()}

@@ -35,6 +35,8 @@ class Program:
         operators: names in execution order; the index is the number that the entry hands to
             `tinyaot_operator_begin` and `tinyaot_operator_end` when it is compiled with
             `TINYAOT_PROFILE` defined.
+        resets: whether `void tinyaot_<name>_reset(void)` is to be called before each inference, so
+            that all of them start from the model's initial state.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Program:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     operators: tuple[str, ...]
+    resets: bool = False
 
 
 @dataclass(frozen=True)

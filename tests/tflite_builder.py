@@ -83,6 +83,8 @@ class TFLiteBuilder:
         self._operators: list[tuple[str, list[int], list[int], str, dict[str, Any]]] = []
         self._inputs: list[int] = []
         self._outputs: list[int] = []
+        self._variables: set[int] = set()
+        self._initial: list[tuple[str, int, Tensor]] = []
 
     def input(
         self,
@@ -194,6 +196,47 @@ class TFLiteBuilder:
         places = [output.index for output in outputs]
         self._operators.append((kind, indices, places, options, fields))
         return outputs
+
+    def variable_tensor(
+        self, shape: Sequence[int], scale: float, zero_point: int = 0, dtype: str = "int8"
+    ) -> Tensor:
+        """A tensor that an operator such as SVDF keeps from one inference to the next."""
+        tensor = self._tensor(f"variable_{len(self._tensors)}", shape, dtype, (scale,), zero_point)
+        self._variables.add(tensor.index)
+        return tensor
+
+    def variable(self, name: str, initial: tuple[NDArray[Any], Tensor] | None = None) -> Tensor:
+        """VAR_HANDLE: the handle of a resource variable.
+
+        Args:
+            name: of the variable.
+            initial: the values that a CALL_ONCE gives it, and a tensor quantized like it; the
+                call comes before all other operators.
+        """
+        if initial is not None:
+            values, like = initial
+            self._buffers.append(np.ascontiguousarray(values).tobytes())
+            self._initial.append((name, len(self._buffers) - 1, like))
+        return self.operator(
+            *("VAR_HANDLE", [], (1,)),
+            dtype="resource",
+            options="VarHandleOptions",
+            SharedName=name,
+        )
+
+    def read_variable(self, handle: Tensor, like: Tensor) -> Tensor:
+        """READ_VARIABLE, with the shape, type and quantization of another tensor."""
+        quantization = like.quantization if like.scales else {}
+        return self.operator(
+            *("READ_VARIABLE", [handle], like.shape),
+            dtype=like.dtype,
+            options="ReadVariableOptions",
+            **quantization,
+        )
+
+    def assign_variable(self, handle: Tensor, value: Tensor) -> None:
+        """ASSIGN_VARIABLE."""
+        self.operators("ASSIGN_VARIABLE", [handle, value], [], options="AssignVariableOptions")
 
     def conv2d(
         self,
@@ -472,15 +515,21 @@ class TFLiteBuilder:
     def build(self) -> bytes:
         """The model as a TFLite flatbuffer."""
         b = flatbuffers.Builder(1024)
-        kinds = sorted({kind for kind, *_ in self._operators})
+        operators = list(self._operators)
+        if self._initial:
+            call = ("CALL_ONCE", [], [], "CallOnceOptions", {"InitSubgraphIndex": 1})
+            operators.insert(0, call)
+        initial = {"ASSIGN_VARIABLE", "VAR_HANDLE"} if self._initial else set()
+        kinds = sorted({kind for kind, *_ in operators} | initial)
         buffers = [
             _table(b, "Buffer", **({"Data": _data(b, data)} if data else {}))
             for data in self._buffers
         ]
-        tensors = [self._write_tensor(b, *entry) for entry in self._tensors]
-        operators = [
-            self._write_operator(b, kinds.index(kind), *rest) for kind, *rest in self._operators
+        tensors = [
+            self._write_tensor(b, *entry, variable=entry[0].index in self._variables)
+            for entry in self._tensors
         ]
+        written = [self._write_operator(b, kinds.index(kind), *rest) for kind, *rest in operators]
         codes = [_operator_code(b, kind) for kind in kinds]
         graph = _table(
             b,
@@ -488,23 +537,54 @@ class TFLiteBuilder:
             Tensors=_offsets(b, tensors),
             Inputs=_integers(b, self._inputs),
             Outputs=_integers(b, self._outputs),
-            Operators=_offsets(b, operators),
+            Operators=_offsets(b, written),
             Name=b.CreateString("main"),
         )
+        graphs = [graph, self._write_initial(b, kinds)] if self._initial else [graph]
         model = _table(
             b,
             "Model",
             Version=3,
             OperatorCodes=_offsets(b, codes),
-            Subgraphs=_offsets(b, [graph]),
+            Subgraphs=_offsets(b, graphs),
             Description=b.CreateString("made by tests"),
             Buffers=_offsets(b, buffers),
         )
         b.Finish(model, file_identifier=b"TFL3")
         return bytes(b.Output())
 
+    def _write_initial(self, b: Any, kinds: list[str]) -> int:
+        """The subgraph that gives variables their initial values."""
+        tensors, operators = [], []
+        for name, buffer, like in self._initial:
+            place = len(tensors)
+            handle = Tensor(place, (1,), "resource")
+            tensors.append(self._write_tensor(b, handle, f"handle_{place}", 0))
+            tensors.append(self._write_tensor(b, like, f"initial_{place}", buffer))
+            fields = {"SharedName": name}
+            operators += [
+                self._write_operator(
+                    *(b, kinds.index("VAR_HANDLE"), [], [place], "VarHandleOptions", fields)
+                ),
+                self._write_operator(
+                    *(b, kinds.index("ASSIGN_VARIABLE"), [place, place + 1], []),
+                    *("AssignVariableOptions", {}),
+                ),
+            ]
+        return _table(
+            b,
+            "SubGraph",
+            Tensors=_offsets(b, tensors),
+            Inputs=_integers(b, []),
+            Outputs=_integers(b, []),
+            Operators=_offsets(b, operators),
+            Name=b.CreateString("initial"),
+        )
+
     @staticmethod
-    def _write_tensor(b: Any, tensor: Tensor, name: str, buffer: int) -> int:
+    def _write_tensor(
+        b: Any, tensor: Tensor, name: str, buffer: int, variable: bool = False
+    ) -> int:
         fields: dict[str, Any] = {}
         if tensor.scales:
             zero_points = np.full(len(tensor.scales), tensor.zero_point, np.int64)
@@ -522,6 +602,7 @@ class TFLiteBuilder:
             Type=getattr(tflite.TensorType, tensor.dtype.upper()),
             Buffer=buffer,
             Name=b.CreateString(name),
+            IsVariable=variable,
             **fields,
         )
 
@@ -541,7 +622,11 @@ class TFLiteBuilder:
                 b,
                 options,
                 **{
-                    name: _integers(b, value) if isinstance(value, tuple) else value
+                    name: _integers(b, value)
+                    if isinstance(value, tuple)
+                    else b.CreateString(value)
+                    if isinstance(value, str)
+                    else value
                     for name, value in fields.items()
                 },
             )

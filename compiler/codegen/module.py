@@ -80,7 +80,9 @@ def emit_program(
     arrays, symbols, flash = _arrays(graph, operators)
     kernels, kernel_names = _kernels(graph, operators, layout)
     ports = _ports(graph)
+    states = _states(graph)
     field = {port["tensor"]: f"{port['role']}s->{port['name']}" for port in ports} | flash
+    field |= {state["tensor"]: state["symbol"] for state in states}
     calls = []
     for index, operator in enumerate(operators):
         node = operator.node
@@ -91,7 +93,14 @@ def emit_program(
                 for name, ctype in zip(node.inputs, ctypes, strict=False)
             ),
             *symbols[index],
-            _address(graph.tensors[node.output], ctypes[-1], "", layout, field),
+            *(
+                _address(graph.tensors[name], ctype, "", layout, field)
+                for name, ctype in zip(
+                    (node.output, *node.states),
+                    ctypes[len(node.inputs) + len(symbols[index]) :],
+                    strict=True,
+                )
+            ),
         ]
         workspace = layout.workspaces[index]
         if workspace is not None:
@@ -111,7 +120,9 @@ def emit_program(
         "target": target.name,
         "ports": ports,
         "arena_size": layout.plan.size,
-        "headers": _headers(operators),
+        "headers": _headers(operators, graph),
+        "states": states,
+        "state_size": sum(graph.tensors[state.tensor].nbytes for state in graph.states),
         "kernels": kernels,
         "calls": calls,
         "arrays": arrays,
@@ -123,7 +134,7 @@ def emit_program(
         f"{stem}_weights.h": _render("weights.h.j2", context),
         f"{stem}_weights.c": _render("weights.c.j2", context),
     }
-    for header in _headers(operators):
+    for header in _headers(operators, graph):
         files[header] = _read_header(header)
     return Program(
         name=graph.name,
@@ -131,6 +142,7 @@ def emit_program(
         inputs=_program_ports(ports, graph, "input"),
         outputs=_program_ports(ports, graph, "output"),
         operators=tuple(operator.node.origin for operator in operators),
+        resets=bool(graph.states),
     )
 
 
@@ -147,8 +159,8 @@ def _render(template: str, context: Mapping[str, Any]) -> str:
     return _TEMPLATES.get_template(template).render(context)
 
 
-def _headers(operators: Iterable[Operator]) -> list[str]:
-    names: dict[str, None] = {}
+def _headers(operators: Iterable[Operator], graph: Graph) -> list[str]:
+    names: dict[str, None] = {"tinyaot_bytes.h": None} if graph.states else {}
     for operator in operators:
         names.update(dict.fromkeys(operator.kernel.headers))
     return list(names) or ["tinyaot_fixed_point.h"]
@@ -224,6 +236,29 @@ def _ports(graph: Graph) -> list[dict[str, Any]]:
                 }
             )
     return ports
+
+
+def _states(graph: Graph) -> list[dict[str, Any]]:
+    """The variables that are kept between inferences, and how each is reset."""
+    states = []
+    taken: set[str] = set()
+    for state in graph.states:
+        tensor = graph.tensors[state.tensor]
+        name = _unique(identifier(tensor.name).lower(), taken)
+        data = np.ascontiguousarray(state.initial.astype(tensor.dtype))
+        uniform = len(set(data.tobytes())) == 1
+        states.append(
+            {
+                "tensor": tensor.name,
+                "symbol": f"state_{name}",
+                "ctype": port_type(tensor.dtype),
+                "size": data.size,
+                "comment": _comment(f"{tensor.name}: {_quantized(tensor)}"),
+                "byte": data.tobytes()[0] if uniform else None,
+                "initial": None if uniform else _values(data),
+            }
+        )
+    return states
 
 
 def _program_ports(ports: list[dict[str, Any]], graph: Graph, role: str) -> tuple[Port, ...]:

@@ -6,6 +6,9 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
     from tvm import IRModule, relax
 
@@ -26,6 +29,19 @@ class Port:
     dtype: str
     scale: float | None = None
     zero_point: int = 0
+
+
+@dataclass(frozen=True)
+class StateVariable:
+    """What a model keeps from one inference to the next.
+
+    Attributes:
+        port: its name, shape, type and quantization.
+        initial: its value before the first inference.
+    """
+
+    port: Port
+    initial: NDArray[np.generic]
 
 
 @dataclass(frozen=True)
@@ -63,6 +79,7 @@ class Imported:
         inputs, outputs: in the order of the model.
         notes: what the user should know.
         rounding: how the model's reference kernels requantize, see `Workload`.
+        states: in any order.
     """
 
     module: IRModule
@@ -71,6 +88,7 @@ class Imported:
     outputs: tuple[Port, ...]
     notes: tuple[str, ...]
     rounding: str
+    states: tuple[StateVariable, ...] = ()
 
 
 def close_blocks(builder: relax.BlockBuilder) -> None:

@@ -12,6 +12,8 @@
 - the bounds of fused activations are rounded in float32 as TFLite does;
 - optional inputs that are left out at the end, such as a bias, are not there;
 - tensors with equal or empty names stay apart;
+- variables, whether VAR_HANDLE names them or a tensor is marked so, are read and written by calls
+  of that kind: see `tflite_state.py`;
 - operators that lose their meaning on the way (because TVM has no quantized form of them, or their
   integer recipe is TFLite's own) become calls of `tinyaot.tflite.<OPERATOR>` on the quantized
   tensors, with the operator's options as JSON: see `_OWN_CALLS` and `legalize/tflite_call.py`.
@@ -32,6 +34,7 @@ from tvm.ir import StringImm
 from tvm.relax.frontend.tflite import tflite_frontend
 
 from tinyaot.compiler.frontend.imported import Imported, ModelNode, Port, close_blocks
+from tinyaot.compiler.frontend.tflite_state import WITHOUT_CODE, read_states, variable_names
 from tinyaot.compiler.legalize.fixed_point import activation_range
 from tinyaot.targets import TinyaotError
 
@@ -53,6 +56,7 @@ _OWN_CALLS: dict[str, Any] = {
     "PAD": None,
     "PADV2": None,
     "RANK": None,
+    "READ_VARIABLE": None,
     "RESIZE_NEAREST_NEIGHBOR": tflite.ResizeNearestNeighborOptions,
     "REVERSE_V2": None,
     "SHAPE": None,
@@ -71,6 +75,8 @@ _OWN_CALLS: dict[str, Any] = {
 SUPPORTED = frozenset(
     {
         *_OWN_CALLS,
+        *WITHOUT_CODE,
+        "ASSIGN_VARIABLE",
         "ADD",
         "AVERAGE_POOL_2D",
         "CONV_2D",
@@ -123,6 +129,7 @@ def import_tflite(data: bytes) -> Imported:
         model = tflite.Model.GetRootAsModel(data, 0)
         nodes = _describe_nodes(model)
         inputs, outputs, notes = _ports(model)
+        states = read_states(model, _unique_names(model.Subgraphs(0)))
     except TinyaotError:
         raise
     except Exception as error:
@@ -149,7 +156,7 @@ def import_tflite(data: bytes) -> Imported:
                 f"cannot read {where}: {_first_line(error)}",
                 "the file may be damaged, or the operator used in a way TFLite does not define",
             ) from error
-    return Imported(module, tuple(nodes), inputs, outputs, notes, rounding="double")
+    return Imported(module, tuple(nodes), inputs, outputs, notes, "double", states)
 
 
 def _first_line(error: Exception) -> str:
@@ -179,8 +186,10 @@ def _describe_nodes(model: Any) -> list[ModelNode]:
     for index in range(graph.OperatorsLength()):
         operator = graph.Operators(index)
         name = _operator_name(model, operator)
-        output = graph.Tensors(operator.Outputs(0))
-        node = ModelNode(name, index, _tensor_name(output))
+        named = operator.Outputs(0) if operator.OutputsLength() else -1
+        if named < 0 and operator.InputsLength():
+            named = operator.Inputs(0)
+        node = ModelNode(name, index, _tensor_name(graph.Tensors(named)) if named >= 0 else "")
         nodes.append(node)
         if name not in SUPPORTED:
             unsupported.append(str(node))
@@ -273,6 +282,7 @@ class _Converter(tflite_frontend.OperatorConverter):
     def __init__(self, *args: Any, nodes: list[ModelNode]) -> None:
         super().__init__(*args)
         self._nodes = nodes
+        self._variables = variable_names(self.subgraph, _unique_names(self.subgraph), self.model)
         self.current = "the first operator"
 
     def check_unsupported_ops(self) -> None:
@@ -289,6 +299,11 @@ class _Converter(tflite_frontend.OperatorConverter):
             operator = self.subgraph.Operators(index)
             self.current = str(self._nodes[index])
             kind = self.get_op_code_str(operator)
+            if kind in WITHOUT_CODE:
+                continue
+            if kind == "ASSIGN_VARIABLE":
+                self.bb.emit(self._assign(operator), name_hint=f"node{index}")
+                continue
             outputs = self.get_output_tensors(operator)
             if kind in _OWN_CALLS:
                 results = [self._own_call(kind, operator, place) for place in range(len(outputs))]
@@ -305,10 +320,7 @@ class _Converter(tflite_frontend.OperatorConverter):
         Omitted inputs are an empty tensor; constants are passed as such.
         """
         tensors, output = self.get_input_tensors(op), self.get_output_tensors(op)[place]
-        arguments = [
-            relax.const(np.zeros(0, "int8")) if tensor.tensor_idx < 0 else self._operand(tensor)
-            for tensor in tensors
-        ]
+        arguments = [self._operand(tensor) for tensor in tensors]
         options_type = _OWN_CALLS[kind]
         options = {} if options_type is None else _fields(self._options(op, options_type))
         description = {
@@ -317,25 +329,42 @@ class _Converter(tflite_frontend.OperatorConverter):
             "place": place,
             "options": options,
         }
+        return self._call(kind, arguments, description, output)
+
+    def _assign(self, op: Any) -> ir.Expr:
+        """A call that stores its value in a variable; what it returns is not used."""
+        tensors = self.get_input_tensors(op)
+        inputs = [self._quantization(tensor) for tensor in tensors]
+        description = {"inputs": inputs, "output": None, "place": 0, "options": {}}
+        arguments = [self._operand(tensor) for tensor in tensors]
+        return self._call("ASSIGN_VARIABLE", arguments, description, tensors[1])
+
+    def _call(
+        self, kind: str, arguments: list[ir.Expr], description: dict[str, Any], like: Any
+    ) -> ir.Expr:
         return relax.op.call_pure_packed(
             f"tinyaot.tflite.{kind}",
             *arguments,
             StringImm(json.dumps(description)),
             ty_args=relax.TensorType(
-                _static_shape(output.tensor),
-                self.get_tensor_type_str(output.tensor.Type()),
+                _static_shape(like.tensor), self.get_tensor_type_str(like.tensor.Type())
             ),
         )
 
     def _operand(self, tensor: Any) -> ir.Expr:
+        if tensor.tensor_idx < 0 or tensor.tensor_idx in self._variables:
+            return relax.const(np.zeros(0, "int8"))
         if self.has_expr(tensor.tensor_idx):
             return self.get_expr(tensor.tensor_idx)
         return relax.const(self.get_tensor_value(tensor))
 
     def _quantization(self, tensor: Any) -> dict[str, Any] | None:
+        state = {}
+        if tensor.tensor_idx in self._variables:
+            state = {"state": self._variables[tensor.tensor_idx]}
         if tensor.tensor_idx < 0 or tensor.qnn_params is None:
-            return None
-        return {
+            return state or None
+        return state | {
             "scale": np.atleast_1d(tensor.qnn_params["scale"].value.numpy()).tolist(),
             "zero_point": np.atleast_1d(tensor.qnn_params["zero_point"].value.numpy()).tolist(),
         }

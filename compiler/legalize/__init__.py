@@ -17,7 +17,7 @@ import numpy as np
 from tvm import ir
 
 from tinyaot.compiler.frontend.imported import Imported, Port
-from tinyaot.compiler.graph import Graph, Tensor
+from tinyaot.compiler.graph import Graph, State, Tensor
 from tinyaot.compiler.legalize import (
     convolution,
     elementwise,
@@ -63,6 +63,8 @@ TFLITE: dict[str, Callable[[TFLiteCall], Value]] = {
 }
 
 _INTEGER_TYPES = ("int8", "uint8")
+# Operators that read or write what is kept between inferences: their order matters.
+STATEFUL = frozenset({"ASSIGN_VARIABLE", "READ_VARIABLE", "SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM"})
 # Types of tensors that need not be quantized.
 _STORED_TYPES = (*_INTEGER_TYPES, "int16", "int32", "int64", "bool")
 _ONE = (1 << 30, 1)
@@ -113,6 +115,10 @@ class _Legalizer:
                     f"inputs may be {', '.join(_STORED_TYPES)}, or float32 that is quantized at "
                     "once",
                 )
+        for state in self._imported.states:
+            port = state.port
+            tensor = Tensor(port.name, port.shape, port.dtype, port.scale, port.zero_point)
+            self._builder.states[port.name] = self._builder.add_tensor(tensor)
         for var in self._roots():
             self._activation(var)
         result = self._reader.value(self._reader.result)
@@ -135,6 +141,10 @@ class _Legalizer:
             tuple(outputs),
             tuple(self._builder.nodes),
             self._imported.notes,
+            tuple(
+                State(self._builder.states[state.port.name].name, state.initial)
+                for state in self._imported.states
+            ),
         )
         return graph.renamed(self._port_names(graph))
 
@@ -158,6 +168,8 @@ class _Legalizer:
             call = self._reader.value(var)
             if op_name(call) == "relax.clip" and dtype_of(call) in _INTEGER_TYPES:
                 continue
+            if tflite_kind(call) in STATEFUL:
+                roots.add(var)
             for arg in getattr(call, "args", ()):
                 arg = self._reader.follow(arg)
                 own = tflite_kind(self._reader.value(arg))
@@ -188,7 +200,7 @@ class _Legalizer:
     def _converted(self, tensor: Tensor, dtype: str, origin: str, name: str = "") -> Tensor:
         """The same real values as int8 or uint8 (the zero point moves by 128), or a copy."""
         if tensor.dtype == dtype:
-            return self._builder.copy(tensor, name, origin)
+            return self._builder.copy(tensor, replace(tensor, name=name), origin)
         shift = zero_point_shift(dtype) - zero_point_shift(tensor.dtype)
         zero_point = tensor.zero_point + shift
         low, high = (0, 255) if dtype == "uint8" else (-128, 127)

@@ -100,6 +100,7 @@ class GraphBuilder:
         self.tensors: dict[str, Tensor] = {}
         self.nodes: list[Node] = []
         self.known: dict[str, NDArray[np.generic]] = {}
+        self.states: dict[str, Tensor] = {}
         self._transposed: dict[tuple[str, tuple[int, ...]], Tensor] = {}
 
     def add_tensor(self, tensor: Tensor) -> Tensor:
@@ -119,10 +120,11 @@ class GraphBuilder:
         output: Tensor,
         origin: str,
         constants: Mapping[str, NDArray[np.generic]] | None = None,
+        states: tuple[Tensor, ...] = (),
     ) -> Tensor:
         """Adds a node and its output tensor; a node whose inputs are all known is computed."""
         names = tuple(tensor.name for tensor in inputs)
-        if names and all(name in self.known for name in names):
+        if names and not states and all(name in self.known for name in names):
             # The interpreter is a user of this package.
             from tinyaot.compiler.reference import evaluate_node
 
@@ -130,7 +132,8 @@ class GraphBuilder:
             value = evaluate_node(node, [self.known[name] for name in names])
             return self.constant(value.reshape(output.shape).astype(output.dtype), output, origin)
         output = self.add_tensor(output)
-        self.nodes.append(Node(workload, names, output.name, constants or {}, origin))
+        kept = tuple(state.name for state in states)
+        self.nodes.append(Node(workload, names, output.name, constants or {}, origin, kept))
         return output
 
     def constant(self, value: NDArray[np.generic], tensor: Tensor, origin: str) -> Tensor:
@@ -141,13 +144,17 @@ class GraphBuilder:
         self.nodes.append(Node(workload, (), tensor.name, {"value": value}, origin))
         return tensor
 
-    def copy(self, tensor: Tensor, name: str, origin: str) -> Tensor:
+    def copy(self, tensor: Tensor, output: Tensor, origin: str) -> Tensor:
         """The same values in a buffer of their own, even if they are known."""
-        output = self.add_tensor(replace(tensor, name=name))
-        size = math.prod(tensor.shape)
-        workload = Rearrange(element_type(tensor.dtype), size, (size,), 0, (1,))
-        self.nodes.append(Node(workload, (tensor.name,), output.name, {}, origin))
+        output = self.add_tensor(output)
+        self.assign(output, tensor, origin)
         return output
+
+    def assign(self, target: Tensor, source: Tensor, origin: str) -> None:
+        """Copies a tensor to one that is there already."""
+        size = math.prod(source.shape)
+        workload = Rearrange(element_type(source.dtype), size, (size,), 0, (1,))
+        self.nodes.append(Node(workload, (source.name,), target.name, {}, origin))
 
     def reshape(
         self, tensor: Tensor, shape: tuple[int, ...], origin: str, output: Tensor | None = None

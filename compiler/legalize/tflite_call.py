@@ -144,10 +144,19 @@ class TFLiteCall:
         workload: Workload,
         inputs: tuple[Tensor, ...],
         constants: Mapping[str, NDArray[np.generic]] | None = None,
+        states: tuple[Tensor, ...] = (),
     ) -> Value:
         """Adds the node that computes the output."""
         builder = self.context.builder
-        return self.done(builder.emit(workload, inputs, self.output(), self.origin, constants))
+        output = self.output()
+        return self.done(builder.emit(workload, inputs, output, self.origin, constants, states))
+
+    def state(self, index: int) -> Tensor:
+        """An input that keeps its value from one inference to the next."""
+        known = self._description["inputs"][index]
+        if known is None or "state" not in known:
+            raise self.unsupported(f"needs a variable as input {index}", "export the model again")
+        return self.context.builder.states[known["state"]]
 
     def done(self, tensor: Tensor) -> Value:
         """The value of a tensor that holds the output."""

@@ -420,6 +420,23 @@ def reverse_v2(call: TFLiteCall) -> Value:
     return _picked(call, source, indices)
 
 
+def read_variable(call: TFLiteCall) -> Value:
+    """READ_VARIABLE: a copy, as the variable may be written while its old value is still used."""
+    state, output = call.state(0), call.output()
+    if math.prod(state.shape) != math.prod(output.shape):
+        raise call.unsupported("reads a variable of another shape", "the file may be damaged")
+    return call.done(call.context.builder.copy(state, output, call.origin))
+
+
+def assign_variable(call: TFLiteCall) -> Value:
+    """ASSIGN_VARIABLE."""
+    state, source = call.state(0), call.tensor(1)
+    if (math.prod(state.shape), state.dtype) != (math.prod(source.shape), source.dtype):
+        raise call.unsupported("assigns a value of another shape", "the file may be damaged")
+    call.context.builder.assign(state, source, call.origin)
+    return call.done(source)
+
+
 def fill(call: TFLiteCall) -> Value:
     """FILL: one value everywhere."""
     source = call.tensor(1)
@@ -448,6 +465,7 @@ def rank(call: TFLiteCall) -> Value:
 
 
 RULES: dict[str, Callable[[TFLiteCall], Value]] = {
+    "ASSIGN_VARIABLE": assign_variable,
     "BATCH_TO_SPACE_ND": batch_to_space_nd,
     "BROADCAST_TO": broadcast_to,
     "CONCATENATION": concatenation,
@@ -460,6 +478,7 @@ RULES: dict[str, Callable[[TFLiteCall], Value]] = {
     "PAD": pad,
     "PADV2": pad,
     "RANK": rank,
+    "READ_VARIABLE": read_variable,
     "RESIZE_NEAREST_NEIGHBOR": resize_nearest_neighbor,
     "REVERSE_V2": reverse_v2,
     "SHAPE": shape,

@@ -46,11 +46,13 @@ class MemoryLayout:
 def plan_memory(graph: Graph, operators: Sequence[Operator]) -> MemoryLayout:
     """Finds lifetimes and in-place pairs and plans the arena.
 
-    Inputs and outputs of the model are the caller's buffers, constants lie in flash: neither is
-    part of the arena.
+    Inputs and outputs of the model are the caller's buffers, constants lie in flash and states in
+    arrays of their own: none of them is part of the arena.
     """
     owners = _owners(graph)
-    external = {owners[name] for name in (*graph.inputs, *graph.outputs, *graph.constants)}
+    states = [state.tensor for state in graph.states]
+    outside = (*graph.inputs, *graph.outputs, *graph.constants, *states)
+    external = {owners[name] for name in outside}
     first: dict[str, int] = {}
     last: dict[str, int] = {}
     for index, operator in enumerate(operators):

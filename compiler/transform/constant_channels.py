@@ -161,7 +161,7 @@ def _removable(graph: Graph, path: list[str], values: Mapping[str, Float64]) -> 
     channels = _channels(graph.tensors[path[0]])
     removable = np.ones(channels, np.bool_)
     members = set(path)
-    if members & {*graph.inputs, *graph.outputs}:
+    if members & {*graph.inputs, *graph.outputs, *(state.tensor for state in graph.states)}:
         return np.zeros(channels, np.bool_)
     for node in graph.nodes:
         tied = _ties_channels(node, graph)

@@ -8,12 +8,12 @@ from tinyaot.compiler.graph import Graph
 
 
 def remove_dead_nodes(graph: Graph) -> Graph:
-    """Keeps the nodes that an output depends on, and the tensors they touch."""
-    needed = set(graph.outputs)
+    """Keeps the nodes that an output or a state depends on, and the tensors they touch."""
+    needed = {*graph.outputs, *(state.tensor for state in graph.states)}
     kept = []
     for node in reversed(graph.nodes):
-        if node.output in needed:
-            needed.update(node.inputs)
+        if node.output in needed or node.states:
+            needed.update((*node.inputs, node.output))
             kept.append(node)
     needed.update(graph.inputs)
     tensors = {name: tensor for name, tensor in graph.tensors.items() if name in needed}
