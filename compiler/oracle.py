@@ -151,6 +151,8 @@ def reference_outputs(
         fuse_qdq: for ONNX: True lets ONNX Runtime fuse dequantize, operator and quantize into its
             integer kernels, as every application that runs the model does; False computes in
             float exactly the nodes that the file holds, which rounds differently.
+        keep_state: False starts every inference from the model's initial state, True from the
+            state that the one before left.
 
     Returns:
         For each inference, one array per model output, in the model's order.
@@ -179,10 +181,6 @@ def reference_outputs(
     with tempfile.TemporaryDirectory(prefix="tinyaot-oracle-") as directory:
         arrays = [np.stack(port) for port in zip(*inputs, strict=True)]
         np.savez(Path(directory) / _INPUTS, *arrays)
-        options = [
-            "fuse" if fuse_qdq else "as-written",
-            "stream" if keep_state else "independent",
-        ]
         options = [
             "fuse" if fuse_qdq else "as-written",
             "stream" if keep_state else "independent",
