@@ -21,6 +21,7 @@ from tinyaot.compiler.legalize.fixed_point import (
 )
 from tinyaot.schedules.workload import (
     Add,
+    BatchMatMul,
     ChannelAffine,
     ChannelLookup,
     Concatenate,
@@ -141,6 +142,13 @@ def _depthwise_conv2d(
 def _fully_connected(workload: FullyConnected, inputs: list[Int64], constants: Constants) -> Int64:
     rows = inputs[0].reshape(workload.batch, workload.input_size) - workload.input_zero_point
     return _rescaled(rows @ constants["weight"].T + constants["bias"], workload, constants)
+
+
+def _batch_matmul(workload: BatchMatMul, inputs: list[Int64], constants: Constants) -> Int64:
+    a = inputs[0].reshape(workload.batch, workload.rows, workload.depth)
+    b = inputs[1].reshape(workload.batch, workload.depth, workload.columns)
+    acc = (a - workload.input_zero_points[0]) @ (b - workload.input_zero_points[1])
+    return _rescaled(acc, workload, _scalars(workload.multiplier, workload.shift))
 
 
 def _pool2d(workload: Pool2D, inputs: list[Int64], constants: Constants) -> Int64:
@@ -274,6 +282,7 @@ def _concatenate(workload: Concatenate, inputs: list[Int64], constants: Constant
 
 _FUNCTIONS: dict[type[Any], Callable[[Any, list[Int64], Constants], Int64]] = {
     Add: _add,
+    BatchMatMul: _batch_matmul,
     ChannelAffine: _channel_affine,
     ChannelLookup: _channel_lookup,
     Concatenate: _concatenate,

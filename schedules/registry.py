@@ -32,6 +32,7 @@ _RULE_MODULES = (
     "tinyaot.schedules.generic.convolution",
     "tinyaot.schedules.generic.copying",
     "tinyaot.schedules.generic.elementwise",
+    "tinyaot.schedules.generic.matmul",
     "tinyaot.schedules.generic.movement",
     "tinyaot.schedules.generic.per_channel",
     "tinyaot.schedules.generic.reduction",

@@ -111,6 +111,26 @@ class FullyConnected(Workload):
 
 
 @dataclass(frozen=True)
+class BatchMatMul(Workload):
+    """Products of activations (batch, rows, depth) and (batch, depth, columns)."""
+
+    batch: int
+    rows: int
+    depth: int
+    columns: int
+    input_zero_points: tuple[int, int]
+    multiplier: int
+    shift: int
+    output_zero_point: int
+    clamp: tuple[int, int]
+    rounding: str = "double"
+
+    @property
+    def macs(self) -> int:
+        return self.batch * self.rows * self.depth * self.columns
+
+
+@dataclass(frozen=True)
 class Pool2D(Workload):
     """Max or average pooling; input and output share scale and zero point. The average counts
     only elements inside the input and rounds half away from zero."""

@@ -60,9 +60,13 @@ MOVEMENT = frozenset(
     """.split()
 )
 
-_REDUCTION = frozenset("AveragePool GlobalMaxPool MaxPool ReduceMax ReduceMin ReduceSum".split())
+_WINDOWS_AND_AXES = frozenset(
+    """
+    AveragePool ConvTranspose GlobalMaxPool MaxPool ReduceMax ReduceMin ReduceSum
+    """.split()
+)
 
-OWN_CALLS = ELEMENTWISE | MOVEMENT | _REDUCTION
+OWN_CALLS = ELEMENTWISE | MOVEMENT | _WINDOWS_AND_AXES
 
 _THROUGH_TVM = frozenset(
     """

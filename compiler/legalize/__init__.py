@@ -22,6 +22,7 @@ from tinyaot.compiler.legalize import (
     convolution,
     elementwise,
     lookup,
+    onnx_products,
     reduction,
     tflite_movement,
 )
@@ -279,6 +280,8 @@ class _Legalizer:
 
     def _operator(self, group: Group, call: Any) -> Value:
         name = op_name(call)
+        if name == "relax.matmul" and self._reader.quantized_constant(call.args[1]) is None:
+            return onnx_products.matmul(group, call)
         if name in WITH_BIAS:
             return WITH_BIAS[name](group, call, None)
         if name == "relax.add":
@@ -289,6 +292,8 @@ class _Legalizer:
         if is_elementwise(call):
             return elementwise.combined(group, call)
         own = onnx_call(call)
+        if own is not None and own.kind == "ConvTranspose":
+            return onnx_products.conv_transpose(group, own)
         if own is not None and own.kind in ONNX:
             return ONNX[own.kind](group, own)
         if name in OPERATORS:

@@ -26,13 +26,13 @@ def conv2d(group: Group, call: Any, bias: Any) -> Value:
     if layout not in ("NHWC", "NCHW"):
         raise group.unsupported(f"has the data layout {layout}", "use NHWC or NCHW")
     stored = NHWC if layout == "NHWC" else NCHW_TO_NHWC
-    weight = _weight(group, call.args[1])
+    weight = weight_of(group, call.args[1])
     source = group.operand(call.args[0])
     tensor = group.builder.store_as(source, stored, group.origin)
     output_shape = _in_order(shape_of(call), stored)
     channels, out_channels, groups = tensor.shape[3], output_shape[3], int(attrs.groups)
     kernel_layout = str(attrs.kernel_layout)
-    values = _signed(group, weight)
+    values = signed_weight(group, weight)
     geometry: dict[str, Any] = {
         "input_shape": tensor.shape,
         "output_shape": output_shape,
@@ -56,7 +56,7 @@ def conv2d(group: Group, call: Any, bias: Any) -> Value:
         kernel = hwoi.shape[:2]
         constants = {"weight": hwoi.transpose(2, 0, 1, 3)}
         workload = Conv2D(kernel=kernel, groups=groups, **geometry)
-    constants |= _scaling(group, source, weight, bias, out_channels)
+    constants |= scaling(group, source, weight, bias, out_channels)
     output = group.builder.emit(
         workload, (tensor,), group.output(output_shape), group.origin, _contiguous(constants)
     )
@@ -65,11 +65,11 @@ def conv2d(group: Group, call: Any, bias: Any) -> Value:
 
 def matmul(group: Group, call: Any, bias: Any) -> Value:
     """relax.matmul of an activation (rows, I) with a constant (I, O)."""
-    weight = _weight(group, call.args[1])
+    weight = weight_of(group, call.args[1])
     source = group.operand(call.args[0])
     if weight.values.ndim != 2 or len(source.tensor.shape) < 1:
         raise group.unsupported("multiplies by a constant that is not a matrix")
-    values = _signed(group, weight)
+    values = signed_weight(group, weight)
     depth, outputs = values.shape
     shape = shape_of(call)
     tensor = source.tensor
@@ -89,7 +89,7 @@ def matmul(group: Group, call: Any, bias: Any) -> Value:
         rounding=group.rounding,
     )
     constants: Constants = {"weight": values.T}
-    constants |= _scaling(group, source, weight, bias, outputs)
+    constants |= scaling(group, source, weight, bias, outputs)
     output = group.builder.emit(
         workload, (tensor,), group.output(shape), group.origin, _contiguous(constants)
     )
@@ -115,7 +115,8 @@ def _contiguous(constants: Constants) -> Constants:
     return {name: np.ascontiguousarray(array) for name, array in constants.items()}
 
 
-def _weight(group: Group, expr: Any) -> QuantizedConstant:
+def weight_of(group: Group, expr: Any) -> QuantizedConstant:
+    """The quantized constant that an operator multiplies by."""
     weight = group.constant(expr)
     if weight is None:
         raise group.unsupported(
@@ -124,7 +125,7 @@ def _weight(group: Group, expr: Any) -> QuantizedConstant:
     return weight
 
 
-def _signed(group: Group, weight: QuantizedConstant) -> NDArray[np.int8]:
+def signed_weight(group: Group, weight: QuantizedConstant) -> NDArray[np.int8]:
     """The weights with their zero point taken off; they must fit int8."""
     zero_points = np.unique(weight.zero_point)
     if zero_points.size != 1:
@@ -141,7 +142,7 @@ def _signed(group: Group, weight: QuantizedConstant) -> NDArray[np.int8]:
     return signed
 
 
-def _scaling(
+def scaling(
     group: Group,
     source: Value,
     weight: QuantizedConstant,
@@ -177,6 +178,7 @@ def _bias(group: Group, expr: Any, scales: NDArray[np.float64], channels: int) -
     quantized = group.constant(expr)
     if quantized is not None:
         values: Int64 = quantized.values.astype(np.int64).reshape(-1) - quantized.zero_point
+        _check_channels(group, values.size, channels)
         if not np.allclose(quantized.scale, scales, rtol=1e-3):
             real = values.astype(np.float64) * quantized.scale
             values = _in_steps(group, real, scales)
@@ -184,16 +186,22 @@ def _bias(group: Group, expr: Any, scales: NDArray[np.float64], channels: int) -
         given = group.reader.constant(expr)
         if given is None:
             raise group.unsupported("has a bias that is not a constant")
-        values = _in_steps(group, given.astype(np.float64).reshape(-1), scales)
-    if values.size not in (1, channels):
-        raise group.unsupported(
-            f"adds a constant of {values.size} elements to {channels} output channels",
-            "give it a bias of one value a channel",
-        )
+        real = given.astype(np.float64).reshape(-1)
+        _check_channels(group, real.size, channels)
+        values = _in_steps(group, real, scales)
+    _check_channels(group, values.size, channels)
     values = np.broadcast_to(values.reshape(-1), (channels,))
     if np.abs(values).max(initial=0) > 2**31 - 1:
         raise group.unsupported("has a bias that does not fit int32")
     return values.astype(np.int32)
+
+
+def _check_channels(group: Group, size: int, channels: int) -> None:
+    if size not in (1, channels):
+        raise group.unsupported(
+            f"adds a constant of {size} elements to {channels} output channels",
+            "give it a bias of one value a channel",
+        )
 
 
 def _in_steps(group: Group, real: NDArray[np.float64], scales: NDArray[np.float64]) -> Int64:

@@ -190,6 +190,20 @@ CASES = {
     "Gemm": lambda: x(2, 6).constant(rows(24).reshape(4, 6)).constant(rows(4).reshape(4)).node(
         "Gemm", transB=1
     ),
+    "ConvTranspose": lambda: (
+        x(1, 3, 5, 4)
+        .constant(rows(3 * 2 * 9).reshape(3, 2, 3, 3))
+        .constant(rows(2).reshape(2))
+        .node("ConvTranspose", strides=[2, 2], pads=[1, 1, 1, 1], output_padding=[1, 1])
+    ),
+    "ConvTranspose in groups": lambda: x(1, 4, 5, 4)
+    .constant(rows(4 * 1 * 6).reshape(4, 1, 2, 3))
+    .node("ConvTranspose", strides=[2, 3], dilations=[2, 1], group=2),
+    "ConvTranspose of a line": lambda: x(1, 3, 5).constant(rows(24).reshape(3, 2, 4)).node(
+        "ConvTranspose", strides=[2]
+    ),
+    "MatMul of activations": lambda: x(2, 3, 6).activation(2, 6, 4).node("MatMul"),
+    "MatMul broadcast": lambda: x(2, 1, 3, 6).activation(4, 6, 5).node("MatMul"),
     "MatMul": lambda: x(2, 3, 6).constant(rows(24).reshape(6, 4)).node("MatMul"),
     "Dropout": lambda: x().node("Dropout"),
 }  # fmt: skip
