@@ -16,8 +16,14 @@ from numpy.typing import NDArray
 from tinyaot.compiler.graph import Graph, Node
 from tinyaot.compiler.legalize.fixed_point import (
     requantize,
+    requantize_by,
     rounding_divide_by_pot,
     softmax_outputs,
+)
+from tinyaot.compiler.legalize.fixed_point_wide import (
+    requantize_wide,
+    wide_sigmoid,
+    wide_softmax,
 )
 from tinyaot.schedules.workload import (
     Add,
@@ -41,6 +47,13 @@ from tinyaot.schedules.workload import (
     ScaledSoftmax,
     Softmax,
     Transpose,
+)
+from tinyaot.schedules.workload_wide import (
+    WideConv2D,
+    WidePool2D,
+    WideRamp,
+    WideSigmoid,
+    WideSoftmax,
 )
 
 Array = NDArray[Any]
@@ -114,8 +127,9 @@ def _windows(x: Int64, workload: Any, fill: int, dilation: tuple[int, int]) -> I
     return patches
 
 
-def _conv2d(workload: Conv2D, inputs: list[Int64], constants: Constants) -> Int64:
-    patches = _windows(inputs[0] - workload.input_zero_point, workload, 0, workload.dilation)
+def _sums_of_products(centred: Int64, workload: Any, constants: Constants) -> Int64:
+    """A convolution before it is rescaled."""
+    patches = _windows(centred, workload, 0, workload.dilation)
     weight = constants["weight"]
     groups = workload.groups
     split = np.split(patches, groups, axis=-1)
@@ -127,7 +141,23 @@ def _conv2d(workload: Conv2D, inputs: list[Int64], constants: Constants) -> Int6
         ],
         axis=-1,
     )
-    return _rescaled(acc + constants["bias"], workload, constants)
+    biased: Int64 = acc + constants["bias"]
+    return biased
+
+
+def _conv2d(workload: Conv2D, inputs: list[Int64], constants: Constants) -> Int64:
+    acc = _sums_of_products(inputs[0] - workload.input_zero_point, workload, constants)
+    return _rescaled(acc, workload, constants)
+
+
+def _wide_conv2d(workload: WideConv2D, inputs: list[Int64], constants: Constants) -> Int64:
+    acc = _sums_of_products(inputs[0], workload, constants)
+    multiplier, shift = constants["multiplier"], constants["shift"]
+    if workload.rounding == "reduced":
+        scaled = requantize_wide(acc, multiplier, shift)
+    else:
+        scaled = requantize(acc, multiplier, shift, workload.rounding)
+    return np.clip(scaled, *workload.clamp)
 
 
 def _depthwise_conv2d(
@@ -151,7 +181,7 @@ def _batch_matmul(workload: BatchMatMul, inputs: list[Int64], constants: Constan
     return _rescaled(acc, workload, _scalars(workload.multiplier, workload.shift))
 
 
-def _pool2d(workload: Pool2D, inputs: list[Int64], constants: Constants) -> Int64:
+def _pool2d(workload: Pool2D | WidePool2D, inputs: list[Int64], constants: Constants) -> Int64:
     outside = -(2**31)
     patches = _windows(inputs[0], workload, outside, (1, 1))
     inside = patches != outside
@@ -248,6 +278,24 @@ def _scaled_softmax(workload: ScaledSoftmax, inputs: list[Int64], constants: Con
     return clipped
 
 
+def _wide_softmax(workload: WideSoftmax, inputs: list[Int64], constants: Constants) -> Int64:
+    rows = inputs[0].reshape(workload.rows, workload.depth)
+    tables = (constants["exponential"], constants["reciprocal"])
+    return wide_softmax(rows, workload.multiplier, workload.shift, *tables)
+
+
+def _wide_sigmoid(workload: WideSigmoid, inputs: list[Int64], constants: Constants) -> Int64:
+    scale = (workload.multiplier, workload.shift)
+    return wide_sigmoid(workload.function, inputs[0], *scale, constants["table"])
+
+
+def _wide_ramp(workload: WideRamp, inputs: list[Int64], constants: Constants) -> Int64:
+    x = inputs[0]
+    positive = requantize_by(x, workload.positive)
+    negative = requantize_by(-x if workload.mirror else x, workload.negative)
+    return np.clip(np.where(x >= 0, positive, negative), *workload.clamp)
+
+
 def _pad(workload: Pad, inputs: list[Int64], constants: Constants) -> Int64:
     x = inputs[0].reshape(workload.input_shape)
     return np.pad(x, workload.padding, constant_values=workload.value)
@@ -302,4 +350,9 @@ _FUNCTIONS: dict[type[Any], Callable[[Any, list[Int64], Constants], Int64]] = {
     ScaledSoftmax: _scaled_softmax,
     Softmax: _softmax,
     Transpose: _transpose,
+    WideConv2D: _wide_conv2d,
+    WidePool2D: _pool2d,
+    WideRamp: _wide_ramp,
+    WideSigmoid: _wide_sigmoid,
+    WideSoftmax: _wide_softmax,
 }

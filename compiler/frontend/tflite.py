@@ -41,8 +41,29 @@ from tinyaot.targets import TinyaotError
 if TYPE_CHECKING:
     from tvm import ir
 
+# Operators that stay TFLite's own where they read or write int16.
+_OWN_INT16_CALLS: dict[str, Any] = {
+    "AVERAGE_POOL_2D": tflite.Pool2DOptions,
+    "CONV_2D": tflite.Conv2DOptions,
+    "DEPTHWISE_CONV_2D": tflite.DepthwiseConv2DOptions,
+    "FULLY_CONNECTED": tflite.FullyConnectedOptions,
+    "MAX_POOL_2D": tflite.Pool2DOptions,
+    "RELU": None,
+    "RELU6": None,
+    "SOFTMAX": tflite.SoftmaxOptions,
+}
+
 # Operators that stay TFLite's own, and the table of their options.
 _OWN_CALLS: dict[str, Any] = {
+    **_OWN_INT16_CALLS,
+    "ABS": None,
+    "ELU": None,
+    "EXP": None,
+    "HARD_SWISH": None,
+    "LEAKY_RELU": tflite.LeakyReluOptions,
+    "LOG": None,
+    "RELU_0_TO_1": None,
+    "RSQRT": None,
     "BATCH_TO_SPACE_ND": None,
     "BROADCAST_TO": None,
     "CONCATENATION": tflite.ConcatenationOptions,
@@ -51,6 +72,7 @@ _OWN_CALLS: dict[str, Any] = {
     "GATHER": tflite.GatherOptions,
     "GATHER_ND": None,
     "LOGISTIC": None,
+    "TANH": None,
     "MIRROR_PAD": tflite.MirrorPadOptions,
     "PACK": tflite.PackOptions,
     "PAD": None,
@@ -305,7 +327,7 @@ class _Converter(tflite_frontend.OperatorConverter):
                 self.bb.emit(self._assign(operator), name_hint=f"node{index}")
                 continue
             outputs = self.get_output_tensors(operator)
-            if kind in _OWN_CALLS:
+            if self._is_own_call(kind, operator):
                 results = [self._own_call(kind, operator, place) for place in range(len(outputs))]
             else:
                 results = [self.convert_map[kind](op=operator)]
@@ -313,6 +335,14 @@ class _Converter(tflite_frontend.OperatorConverter):
                 name = f"node{index}_{place}" if place else f"node{index}"
                 value = self.bb.emit(result, name_hint=name)
                 self.exp_tab.set_expr(self._name(output), value)
+
+    def _is_own_call(self, kind: str, op: Any) -> bool:
+        if kind not in _OWN_INT16_CALLS:
+            return kind in _OWN_CALLS
+        return "INT16" in (
+            _TYPE_NAMES.get(tensor.tensor.Type())
+            for tensor in (self.get_input_tensors(op)[0], self.get_output_tensors(op)[0])
+        )
 
     def _own_call(self, kind: str, op: Any, place: int) -> ir.Expr:
         """A call that computes one output of an operator from its quantized inputs.
@@ -356,7 +386,9 @@ class _Converter(tflite_frontend.OperatorConverter):
             return relax.const(np.zeros(0, "int8"))
         if self.has_expr(tensor.tensor_idx):
             return self.get_expr(tensor.tensor_idx)
-        return relax.const(self.get_tensor_value(tensor))
+        value = self.get_tensor_value(tensor)
+        # Left to itself, TVM makes int32 of int64.
+        return relax.const(value, value.dtype.name)
 
     def _quantization(self, tensor: Any) -> dict[str, Any] | None:
         state = {}

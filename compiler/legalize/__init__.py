@@ -25,6 +25,7 @@ from tinyaot.compiler.legalize import (
     onnx_products,
     reduction,
     tflite_movement,
+    tflite_wide,
 )
 from tinyaot.compiler.legalize.builder import GraphBuilder, Value, identity
 from tinyaot.compiler.legalize.expression import is_elementwise, quantized
@@ -42,7 +43,7 @@ from tinyaot.compiler.legalize.onnx_movement import movement_of
 from tinyaot.compiler.legalize.onnx_place import Place
 from tinyaot.compiler.legalize.onnx_reduction import ONNX
 from tinyaot.compiler.legalize.relax_reader import RelaxReader, dtype_of, op_name
-from tinyaot.compiler.legalize.tflite_call import TFLiteCall, tflite_kind
+from tinyaot.compiler.legalize.tflite_call import TFLiteCall, by_type, tflite_kind
 from tinyaot.schedules.workload import Requantize
 from tinyaot.targets import TinyaotError
 
@@ -59,8 +60,18 @@ WITH_BIAS: dict[str, Callable[[Group, Any, Any], Value]] = {
 }
 
 TFLITE: dict[str, Callable[[TFLiteCall], Value]] = {
-    "LOGISTIC": lookup.logistic_int8,
+    "ABS": by_type(int8=lookup.abs_int8, int16=tflite_wide.absolute),
+    "ELU": by_type(int8=lookup.from_real(lookup.elu)),
+    "EXP": by_type(int8=lookup.from_real(lookup.exponential)),
+    "HARD_SWISH": by_type(int8=lookup.hard_swish_int8),
+    "LEAKY_RELU": by_type(int8=lookup.leaky_relu_int8, int16=tflite_wide.leaky_relu),
+    "LOG": by_type(int8=lookup.from_real(lookup.logarithm)),
+    "LOGISTIC": by_type(int8=lookup.logistic_int8, int16=tflite_wide.sigmoid("logistic")),
+    "RELU_0_TO_1": by_type(int8=lookup.relu_0_to_1_int8),
+    "RSQRT": by_type(int8=lookup.rsqrt_int8),
+    "TANH": by_type(int8=lookup.tanh_int8, int16=tflite_wide.sigmoid("tanh")),
     **tflite_movement.RULES,
+    **tflite_wide.RULES,
 }
 
 _INTEGER_TYPES = ("int8", "uint8")

@@ -92,6 +92,12 @@ def requantize(acc: Int64, multiplier: Int64, shift: Int64, rounding: str) -> In
     raise ValueError(f"unknown rounding {rounding!r}")
 
 
+def requantize_by(acc: Int64, factor: tuple[int, int]) -> Int64:
+    """`requantize` by one factor with double rounding, the factor as of `quantize_multiplier`."""
+    multiplier, shift = (np.array(number, np.int64) for number in factor)
+    return requantize(acc, multiplier, shift, "double")
+
+
 def softmax_exp_table(scale: float, beta: float) -> NDArray[np.int32]:
     """exp(-d * scale * beta) for d in 0..255 in Q0.31, as TFLite's int8 softmax computes it.
 
@@ -124,15 +130,25 @@ def softmax_outputs(exponentials: Int64, total: Int64) -> Int64:
 
 
 def _reciprocal_of_one_plus(x: Int64) -> Int64:
-    """gemmlowp's one_over_one_plus_x_for_x_in_0_1 on Q0.31: Newton-Raphson steps in Q2.29."""
+    """gemmlowp's one_over_one_plus_x_for_x_in_0_1 on Q0.31."""
+    return _saturate_int32(_inverse_of_half_of_one_plus(x) * 2)
+
+
+def _one_minus_x_over_one_plus_x(x: Int64) -> Int64:
+    """gemmlowp's one_minus_x_over_one_plus_x_for_x_in_0_1 on Q0.31."""
+    return _saturate_int32((_inverse_of_half_of_one_plus(x) - (1 << 29)) * 4)
+
+
+def _inverse_of_half_of_one_plus(x: Int64) -> Int64:
+    """2 / (1 + x) in Q2.29 for x in Q0.31, by Newton-Raphson steps."""
     half_denominator = (x + 2**31) >> 1
     constants = np.array([[1515870810], [-1010580540]], np.int64)
-    estimate = constants[0] + saturating_rounding_doubling_high_mul(half_denominator, constants[1])
+    estimate: Int64 = constants[0] + saturating_rounding_doubling_high_mul(half_denominator, constants[1])
     for _ in range(3):
         product = saturating_rounding_doubling_high_mul(half_denominator, estimate)
         error = (np.int64(1) << 29) - product
         estimate = estimate + 4 * saturating_rounding_doubling_high_mul(estimate, error)
-    return _saturate_int32(estimate * 2)
+    return estimate
 
 
 def _exp_on_negative_values(a: Int64, integer_bits: int) -> Int64:
@@ -156,7 +172,8 @@ def _exp_on_negative_values(a: Int64, integer_bits: int) -> Int64:
             bit = np.int64(1) << (fractional_bits + exponent)
             scaled = saturating_rounding_doubling_high_mul(result, np.array(constant, np.int64))
             result = np.where(remainder & bit, scaled, result)
-    return np.where(a == 0, INT32_MAX, result)
+    exponential: Int64 = np.where(a == 0, INT32_MAX, result)
+    return exponential
 
 
 def _exp_on_interval_between_negative_one_quarter_and_0(a: Int64) -> Int64:
@@ -203,6 +220,107 @@ def logistic(
     inside = rounded - 128
     result: Int64 = np.where(centred <= -radius, -128, np.where(centred >= radius, 127, inside))
     return result
+
+
+def tanh(centred: Int64, radius: int, multiplier: int, left_shift: int, integer_bits: int) -> Int64:
+    """int8 tanh of values less their zero point, as TFLite's `integer_ops/tanh.h` and gemmlowp's
+    `tanh`; arguments as of `logistic`.
+
+    Returns:
+        Outputs with scale 1/128 and zero point 0.
+    """
+    scaled = requantize(
+        centred, np.array(multiplier, np.int64), np.array(left_shift, np.int64), "double"
+    )
+    # (1 - exp(-2x)) / (1 + exp(-2x)): doubling x is one integer bit more.
+    exponential = _exp_on_negative_values(-np.abs(scaled), integer_bits + 1)
+    magnitude = _one_minus_x_over_one_plus_x(exponential)
+    in_q31 = np.sign(scaled) * magnitude
+    inside = np.clip(rounding_divide_by_pot(in_q31, 24), -128, 127)
+    result: Int64 = np.where(centred <= -radius, -128, np.where(centred >= radius, 127, inside))
+    return result
+
+
+def hard_swish(centred: Int64, output: tuple[int, int], reluish: tuple[int, int]) -> Int64:
+    """int8 hard swish of values less their zero point, as TFLite's `reference/hard_swish.h`.
+
+    Args:
+        centred: input values less the zero point, int64.
+        output: 31-bit multiplier and exponent from 1/128 of an input step to an output step.
+        reluish: the same to 3 / 2^15.
+
+    Returns:
+        Outputs less the zero point.
+    """
+    fine = centred << 7
+    unshifted = _high_mul_int16(fine, _down_scaled(output[0]))
+    exponent = reluish[1]
+    gate = fine
+    if exponent > 0:
+        gate = np.clip(gate << min(exponent - 1, 31), -(2**15), 2**15 - 1)
+    gate = _high_mul_int16(gate, _down_scaled(reluish[0]))
+    if exponent > 0:
+        gate = np.clip(gate << 1, -(2**15), 2**15 - 1)
+    elif exponent < 0:
+        gate = rounding_divide_by_pot(gate, -exponent)
+    gate = (gate + (1 << 15)) >> 1
+    product = gate * unshifted
+    truncated = np.sign(product) * (np.abs(product) >> 15)
+    return rounding_divide_by_pot(truncated, -output[1])
+
+
+def _down_scaled(multiplier: int) -> int:
+    """TFLite's `DownScaleInt32ToInt16Multiplier`."""
+    return 2**15 - 1 if multiplier >= INT32_MAX - 2**15 else (multiplier + 2**15) >> 16
+
+
+def _high_mul_int16(a: Int64, b: int) -> Int64:
+    """gemmlowp's SaturatingRoundingDoublingHighMul on int16 values."""
+    product = a * b
+    total = product + np.where(product >= 0, 1 << 14, 1 - (1 << 14))
+    quotient: Int64 = np.minimum(np.sign(total) * (np.abs(total) >> 15), 2**15 - 1)
+    return quotient
+
+
+def inverse_sqrt(x: Int64) -> tuple[Int64, Int64]:
+    """Multiplier and left shift of 1 / sqrt(x) for x > 0, as TFLite's
+    `GetInvSqrtQuantizedMultiplierExp` has them for `kReverseShift`."""
+    pairs = [_inverse_sqrt(int(value)) for value in x.reshape(-1)]
+    multipliers, shifts = np.array(pairs, np.int64).T
+    return multipliers.reshape(x.shape), shifts.reshape(x.shape)
+
+
+def _inverse_sqrt(x: int) -> tuple[int, int]:
+    if x <= 1:
+        return INT32_MAX, 0
+    shift = 11
+    while x >= 1 << 29:
+        x //= 4
+        shift += 1
+    pairs = (31 - x.bit_length()) // 2 - 1
+    shift -= pairs
+    x <<= 2 * pairs
+
+    def product(a: int, b: int) -> int:
+        return int(saturating_rounding_doubling_high_mul(np.array(a), np.array(b)))
+
+    # Newton-Raphson steps in Q3.28, each product rescaled to it.
+    source = x >> 1
+    half = int(rounding_divide_by_pot(np.array(source), 1))
+    estimate = 1 << 28
+    for _ in range(5):
+        cube = _rescaled(product(product(estimate, estimate), estimate), 6)
+        difference = product((1 << 28) + (1 << 27), estimate) - product(half, cube)
+        estimate = _rescaled(difference, 3)
+    estimate = product(estimate, 1518500250)
+    if shift < 0:
+        estimate, shift = estimate << -shift, 0
+    return estimate, -shift
+
+
+def _rescaled(value: int, left: int) -> int:
+    """gemmlowp's `SaturatingRoundingMultiplyByPOT` by 2^left."""
+    return max(INT32_MIN, min(INT32_MAX, value << left))
 
 
 def activation_range(

@@ -7,6 +7,7 @@ options and every tensor's quantization. A rule gets all that as a `TFLiteCall`.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from tinyaot.compiler.graph import Tensor
 from tinyaot.compiler.legalize.builder import Value, identity
+from tinyaot.compiler.legalize.fixed_point import activation_range
 from tinyaot.compiler.legalize.group import Context
 from tinyaot.compiler.legalize.relax_reader import dtype_of, op_name, shape_of
 from tinyaot.schedules.workload import Workload
@@ -25,6 +27,16 @@ from tinyaot.targets import TinyaotError
 _PREFIX = "tinyaot.tflite."
 
 Rule = Callable[["TFLiteCall"], Value]
+
+# Fused activations by their code in the schema, and the real bounds of those that clamp.
+_ACTIVATIONS = ("NONE", "RELU", "RELU_N1_TO_1", "RELU6", "TANH", "SIGN_BIT")
+_BOUNDS = {
+    "NONE": (-math.inf, math.inf),
+    "RELU": (0.0, math.inf),
+    "RELU_0_TO_1": (0.0, 1.0),
+    "RELU_N1_TO_1": (-1.0, 1.0),
+    "RELU6": (0.0, 6.0),
+}
 
 
 def tflite_kind(call: Any) -> str:
@@ -61,6 +73,12 @@ class TFLiteCall:
         """The operator's options by their names in TFLite's schema."""
         options: Mapping[str, Any] = self._description["options"]
         return options
+
+    @property
+    def dtype(self) -> str:
+        """The type of input 0 inside the graph, where uint8 is int8."""
+        dtype = dtype_of(self.call.args[1])
+        return "int8" if dtype == "uint8" else dtype
 
     @property
     def place(self) -> int:
@@ -124,6 +142,85 @@ class TFLiteCall:
         shift = 128 if dtype_of(self.call.args[1 + index]) == "uint8" else 0
         return float(known["scale"][0]), int(known["zero_point"][0]) - shift
 
+    def has_input(self, index: int) -> bool:
+        """Whether an optional input is there."""
+        return index < self.input_count and 0 not in self.input_shapes[index]
+
+    def scales(self, index: int) -> NDArray[np.float64]:
+        """The scales of an input, one or one for each channel."""
+        return self._quantized(index, "scale").astype(np.float64)
+
+    def zero_points(self, index: int) -> list[int]:
+        """The zero points of an input, one or one for each channel, as in the file."""
+        return [int(value) for value in self._quantized(index, "zero_point")]
+
+    def _quantized(self, index: int, field: str) -> NDArray[Any]:
+        known = self._description["inputs"][index]
+        if known is None:
+            raise self.unsupported(f"has input {index} without quantization")
+        return np.array(known[field])
+
+    @property
+    def output_scale(self) -> float:
+        """The scale of the output, which must have one."""
+        known = self._description["output"]
+        if known is None or len(known["scale"]) != 1:
+            raise self.unsupported("has an output without one scale for the whole tensor")
+        return float(known["scale"][0])
+
+    def clamp(self, activation: str = "") -> tuple[int, int]:
+        """The bounds of the output in quantized values.
+
+        Args:
+            activation: such as `RELU6`; the fused one if it is left out.
+        """
+        if not activation:
+            code = int(self.options.get("FusedActivationFunction", 0))
+            activation = _ACTIVATIONS[code] if code < len(_ACTIVATIONS) else str(code)
+        if activation not in _BOUNDS:
+            raise self.unsupported(
+                f"has the fused activation {activation}",
+                "fused activations may be RELU, RELU6 and RELU_N1_TO_1",
+            )
+        output = self.output()
+        return activation_range(
+            *_BOUNDS[activation], self.output_scale, output.zero_point, output.dtype
+        )
+
+    def padding(
+        self,
+        input_shape: tuple[int, ...],
+        output_shape: tuple[int, ...],
+        kernel: tuple[int, int],
+        strides: tuple[int, int],
+        dilation: tuple[int, int],
+    ) -> tuple[int, int, int, int]:
+        """Padding (top, left, bottom, right) of a window on NHWC images, as the operator's
+        option `Padding` says; source: TFLite's `kernels/padding.h`.
+
+        Raises:
+            TinyaotError: the output has another size than TFLite gives it.
+        """
+        same = int(self.options["Padding"]) == 0
+        before, after = [], []
+        for axis, (window, stride, step) in enumerate(
+            zip(kernel, strides, dilation, strict=True), start=1
+        ):
+            size, reach = input_shape[axis], (window - 1) * step + 1
+            if min(window, stride, step) < 1:
+                raise self.unsupported("has a window, stride or dilation of 0")
+            expected = -(-size // stride) if same else (size - reach) // stride + 1
+            if output_shape[axis] != expected or expected < 1:
+                raise self.unsupported(
+                    f"has an output of shape {output_shape} where its window gives {expected} on "
+                    f"axis {axis}",
+                    "the file may be damaged: export it again",
+                )
+            total = max((expected - 1) * stride + reach - size, 0) if same else 0
+            before.append(total // 2)
+            after.append(total - total // 2)
+        return before[0], before[1], after[0], after[1]
+
     @property
     def input_shapes(self) -> list[tuple[int, ...]]:
         """Shapes of the inputs."""
@@ -165,3 +262,16 @@ class TFLiteCall:
     def unsupported(self, what: str, *hints: str) -> TinyaotError:
         """An error that names the model node."""
         return TinyaotError(f"{self.origin} {what}", *hints)
+
+
+def by_type(**rules: Rule) -> Rule:
+    """A rule that is another one for each type of input 0."""
+
+    def rule(call: TFLiteCall) -> Value:
+        if call.dtype not in rules:
+            raise call.unsupported(
+                f"works on {call.dtype}", f"supported types are {', '.join(rules)}"
+            )
+        return rules[call.dtype](call)
+
+    return rule

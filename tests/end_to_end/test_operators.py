@@ -7,27 +7,26 @@ seeded random shapes, quantization and attributes. A failure names the cases tha
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from operator_cases import differing_cases, scale, zero_point
+from operator_cases import (
+    CASES_PER_OPERATOR,
+    Case,
+    activation,
+    differing_cases,
+    dilated,
+    scale,
+    window,
+    write_model,
+    zero_point,
+)
 from tflite_builder import Tensor, TFLiteBuilder
 
-Case = Callable[[TFLiteBuilder, np.random.Generator], Tensor]
-
-CASES_PER_OPERATOR = 8
 # Standard deviation of what is uniform over the whole of int8.
 DEVIATION = 74.0
-
-ACTIVATIONS = {
-    "NONE": (-np.inf, np.inf),
-    "RELU": (0, np.inf),
-    "RELU6": (0, 6),
-    "RELU_N1_TO_1": (-1, 1),
-}
 
 
 def activation_input(b: TFLiteBuilder, rng: np.random.Generator, *shape: int) -> Tensor:
@@ -38,15 +37,6 @@ def image(b: TFLiteBuilder, rng: np.random.Generator) -> Tensor:
     """An input of odd and even sizes and few channels."""
     height, width = (int(size) for size in rng.integers(5, 12, 2))
     return activation_input(b, rng, 1, height, width, int(rng.choice([1, 2, 3, 4, 5, 8])))
-
-
-def activation(rng: np.random.Generator, scale: float, zero_point: int) -> str:
-    """A fused activation that leaves some of the range of its output."""
-
-    def width(low: float, high: float) -> float:
-        return min(127, zero_point + high / scale) - max(-128, zero_point + low / scale)
-
-    return str(rng.choice([name for name, bounds in ACTIVATIONS.items() if width(*bounds) > 8]))
 
 
 def output(rng: np.random.Generator) -> dict[str, Any]:
@@ -72,21 +62,6 @@ def parameters(
         "bias": rng.normal(0, deviation, channels).astype(np.int32) if rng.random() < 0.8 else None,
         "weight_scale": (factors * scale * DEVIATION / deviation / x.scale).astype(np.float32),
     }
-
-
-def window(rng: np.random.Generator) -> dict[str, Any]:
-    """Strides and padding of a convolution or pool."""
-    return {
-        "strides": tuple(int(stride) for stride in rng.integers(1, 4, 2)),
-        "padding": str(rng.choice(["SAME", "VALID"])),
-    }
-
-
-def dilated(rng: np.random.Generator, attributes: dict[str, Any]) -> dict[str, Any]:
-    """The attributes with a dilation in one of three; TFLite forbids it together with strides."""
-    if rng.random() < 0.33:
-        attributes |= {"strides": (1, 1), "dilation": (2, int(rng.integers(1, 3)))}
-    return attributes
 
 
 def conv2d(b: TFLiteBuilder, rng: np.random.Generator) -> Tensor:
@@ -227,15 +202,6 @@ OPERATORS: tuple[Case, ...] = (
     transpose,
     float_edges,
 )
-
-
-def write_model(path: Path, *cases: Case, seed: int = 0) -> Path:
-    builder = TFLiteBuilder()
-    rng = np.random.default_rng(seed)
-    for case in cases:
-        builder.output(case(builder, rng))
-    path.write_bytes(builder.build())
-    return path
 
 
 @pytest.fixture(scope="module", autouse=True)
