@@ -23,7 +23,7 @@
 
 /* Copies `size` bytes, a multiple of 4, between word-aligned places; `to` may lie before `from` in
  * an overlapping area. */
-TINYAOT_DSP_ASM void tinyaot_dsp_copy(int8_t *to, const int8_t *from, int32_t size)
+TINYAOT_DSP_ASM void tinyaot_dsp_copy(void *to, const void *from, int32_t size)
 {
     __asm volatile(
         "push {r4-r10, lr}\n"
@@ -63,6 +63,15 @@ TINYAOT_DSP_INLINE void tinyaot_dsp_fill(int8_t *to, int32_t value, int32_t size
 {
     const uint32_t word = ((uint32_t)value & 0xffu) * 0x01010101u;
     for (int32_t i = 0; i < size; i += 4) {
+        memcpy(to + i, &word, 4);
+    }
+}
+
+/* Sets `count` halfwords from a word-aligned place on; `count` is a multiple of 2. */
+TINYAOT_DSP_INLINE void tinyaot_dsp_fill_halfwords(int16_t *to, int32_t value, int32_t count)
+{
+    const uint32_t word = ((uint32_t)value & 0xffffu) * 0x00010001u;
+    for (int32_t i = 0; i < count; i += 2) {
         memcpy(to + i, &word, 4);
     }
 }

@@ -22,7 +22,7 @@ from tinyaot.compiler.graph import Graph, Node, Tensor
 from tinyaot.compiler.memory.layout import plan_memory
 from tinyaot.compiler.reference import evaluate
 from tinyaot.compiler.scheduling import Operator, schedule_graph
-from tinyaot.schedules.workload import Conv2D, Requantize, Workload
+from tinyaot.schedules.workload import Conv2D, DepthwiseConv2D, Requantize, Workload
 from tinyaot.targets import build_image, get_target, run_image
 
 pytestmark = pytest.mark.skipif(
@@ -143,6 +143,44 @@ def on_one_pixel(rng: Random) -> Case:
     return convolution(rng, (1, 1), int(rng.integers(1, 40)), int(rng.integers(1, 9)), largest=2)
 
 
+def depthwise(
+    rng: Random, kernel: tuple[int, int], channels: int, largest: int = 12, **fixed: Any
+) -> Case:
+    shapes = spatial(rng, channels, largest=largest, kernel=kernel) | fixed
+    shapes["output_shape"] += (channels,)
+    workload = DepthwiseConv2D(**shapes, **quantization(rng))
+    constants = {
+        "weight": weight(rng, *kernel, channels),
+        **scaling(rng, channels, math.prod(kernel)),
+    }
+    return of_shapes(workload, constants)
+
+
+def any_depthwise(rng: Random) -> Case:
+    kernel = tuple(int(size) for size in rng.integers(1, 6, 2))
+    return depthwise(rng, kernel, int(rng.integers(4, 15)))
+
+
+def depthwise_3x3(rng: Random) -> Case:
+    """What the kernels on planes are for, up to images that take several blocks of columns."""
+    stride, batch = int(rng.choice([1, 2])), int(rng.choice([1, 1, 2]))
+    padding = tuple(int(size) for size in rng.integers(0, 2, 4))
+    height, width = (int(size) for size in rng.choice([*range(3, 20), 27, 49, 60], 2))
+    rows = (height + padding[0] + padding[2] - 3) // stride + 1
+    columns = (width + padding[1] + padding[3] - 3) // stride + 1
+    channels = 4 * int(rng.integers(1, 4))
+    return depthwise(
+        rng,
+        (3, 3),
+        channels,
+        input_shape=(batch, height, width, channels),
+        output_shape=(batch, rows, columns),
+        padding=padding,
+        strides=(stride, stride),
+        dilation=(1, 1),
+    )
+
+
 def copy(size: int) -> Requantize:
     """The same values."""
     return Requantize(size, "int8", "int8", 0, 0, HALF, 1, FULL)
@@ -217,3 +255,14 @@ CONVOLUTIONS: tuple[Callable[[Random], Case], ...] = (
 def test_convolutions(seed: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(seed)
     check([make(rng) for make in CONVOLUTIONS for _ in range(4)], tmp_path, "cortex-m4")
+
+
+DEPTHWISE: tuple[Callable[[Random], Case], ...] = (
+    *(any_depthwise, depthwise_3x3, depthwise_3x3, depthwise_3x3),
+)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_depthwise_convolutions(seed: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(seed)
+    check([make(rng) for make in DEPTHWISE for _ in range(4)], tmp_path, "cortex-m4")
