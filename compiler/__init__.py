@@ -11,7 +11,12 @@ if TYPE_CHECKING:
     from tinyaot.schedules.registry import Decisions
     from tinyaot.schedules.workload import Workload
 
-__all__ = ["CompiledModel", "Measurement", "Report", "compile_model"]
+__all__ = ["OPTIMIZE", "CompiledModel", "Measurement", "Report", "compile_model"]
+
+
+OPTIMIZE = {"speed": "-O3", "balanced": "-O2", "size": "-Os"}
+"""The C compiler's flag for each kind of optimization. The kernels are the same: their inner loops
+are fixed, and the flag decides about the loops around them and the operators without such."""
 
 
 def compile_model(
@@ -19,6 +24,7 @@ def compile_model(
     target: str = "cortex-m4",
     *,
     name: str | None = None,
+    optimize: str = "balanced",
     decisions: Mapping[Workload, Decisions] | None = None,
     dump_ir: str | Path | None = None,
     progress: Callable[[str], None] = lambda step: None,
@@ -29,6 +35,7 @@ def compile_model(
         model: path of a `.tflite` or `.onnx` file, or its bytes.
         target: a name from `tinyaot targets`.
         name: C identifier for functions and files; from the file name if None.
+        optimize: `speed`, `balanced` or `size`: how the C is to be compiled, see `OPTIMIZE`.
         decisions: schedule sizes by workload, as tuning finds them.
         dump_ir: a folder that receives the form after each step as text.
         progress: called with the name of each step before it runs.
@@ -37,7 +44,8 @@ def compile_model(
         The compiled model: save it, run it, or read its report.
 
     Raises:
-        TinyaotError: the file is missing, damaged or unsupported, or the target unknown.
+        TinyaotError: the file is missing, damaged or unsupported, or the target or the kind of
+            optimization unknown.
     """
     from tinyaot.compiler.codegen.module import identifier
     from tinyaot.compiler.compiled import CompiledModel
@@ -45,6 +53,10 @@ def compile_model(
     from tinyaot.targets import TinyaotError, get_target
 
     chosen = get_target(target)
+    if optimize not in OPTIMIZE:
+        raise TinyaotError(
+            f"unknown optimization {optimize!r}", f"choose one of {', '.join(OPTIMIZE)}"
+        )
     if isinstance(model, bytes):
         data, stem = model, "model"
     else:
@@ -64,7 +76,7 @@ def compile_model(
         dump=None if dump_ir is None else Path(dump_ir),
         progress=progress,
     )
-    return CompiledModel(lowered, chosen)
+    return CompiledModel(lowered, chosen, OPTIMIZE[optimize])
 
 
 def __getattr__(attribute: str) -> object:

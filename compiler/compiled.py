@@ -108,9 +108,10 @@ class Measurement:
 class CompiledModel:
     """The result of `compile_model`."""
 
-    def __init__(self, lowered: Lowered, target: Target) -> None:
+    def __init__(self, lowered: Lowered, target: Target, optimize: str = "-O2") -> None:
         self._lowered = lowered
         self.target = target
+        self.optimize = optimize
 
     @property
     def name(self) -> str:
@@ -159,7 +160,13 @@ class CompiledModel:
             path = path / f"{self.name}.tar"
         lowered = self._lowered
         write_model_library(
-            path, lowered.graph, lowered.operators, lowered.layout, lowered.program, self.target
+            path,
+            lowered.graph,
+            lowered.operators,
+            lowered.layout,
+            lowered.program,
+            self.target,
+            self.optimize,
         )
         return path
 
@@ -212,7 +219,14 @@ class CompiledModel:
         with tempfile.TemporaryDirectory(prefix="tinyaot-") as scratch:
             folder = directory if directory is not None else Path(scratch)
             program = replace(self.program, resets=self.program.resets and not keep_state)
-            image = build_image(program, target, chosen, directory=folder, profile=profile)
+            image = build_image(
+                program,
+                target,
+                chosen,
+                directory=folder,
+                profile=profile,
+                optimize=(self.optimize,),
+            )
             result: RunResult = run_image(image, data)
         return Measurement(
             outputs=[self._arrays(one) for one in result.outputs],
@@ -239,7 +253,9 @@ class CompiledModel:
         """
         data = [array.tobytes() for array in self._ordered(inputs)]
         with tempfile.TemporaryDirectory(prefix="tinyaot-") as scratch:
-            image = build_image(self.program, self.target, directory=Path(scratch))
+            image = build_image(
+                self.program, self.target, directory=Path(scratch), optimize=(self.optimize,)
+            )
             return estimate_cycles(image, data, flash_wait_states=flash_wait_states)
 
     def reference(

@@ -13,7 +13,7 @@ from tinyaot.targets import TinyaotError
 from tinyaot.tools.baseline import PEERS, Baseline, geometric_mean, load_baseline
 from tinyaot.tools.console import columns, progress, stdout
 from tinyaot.tools.model import compile_file
-from tinyaot.tools.options import Debug, Verbose
+from tinyaot.tools.options import Debug, Optimization, Optimize, Verbose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,6 +42,7 @@ def bench_command(
         ),
     ] = None,
     per_layer: Annotated[bool, typer.Option("--per-layer", help="Show each operator.")] = False,
+    optimize: Optimize = Optimization.balanced,
     json: Annotated[
         Path | None,
         typer.Option(
@@ -59,20 +60,20 @@ def bench_command(
     with progress() as step:
         for target in targets or ["cortex-m4"]:
             for model in models:
-                documents.append(_measure(model, target, step))
+                documents.append(_measure(model, target, optimize.value, step))
     if json is None or str(json) != "-":
         _show(documents, known, per_layer)
     if json is not None:
         _write(documents, json)
 
 
-def _measure(model: Path, target: str, step: Callable[[str], None]) -> Document:
+def _measure(model: Path, target: str, optimize: str, step: Callable[[str], None]) -> Document:
     """One model on one core: compiled, run once on a random input, each operator counted."""
     from tinyaot.compiler.oracle import random_inputs
     from tinyaot.tools.result import Result
 
     step(f"{model.stem} on {target}")
-    compiled = compile_file(model, target, None, None, lambda _: None)
+    compiled = compile_file(model, target, None, None, optimize, lambda _: None)
     on = "host" if compiled.target.family == "host" else "qemu"
     inputs: Sequence[list[Array]] = random_inputs(compiled.inputs, 1, 0)
     measured = compiled.measure(inputs, on=on)
@@ -94,6 +95,7 @@ def _measure(model: Path, target: str, step: Callable[[str], None]) -> Document:
     return {
         **document,
         "model": model.stem,
+        "optimize": optimize,
         "executed_macs": report.executed_macs,
         "cycles_estimate": compiled.estimate_cycles(inputs[0]),
         "layers": layers,

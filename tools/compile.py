@@ -13,7 +13,16 @@ import typer
 from tinyaot.targets import TinyaotError, build_image
 from tinyaot.tools.console import bytes_text, facts, macs_text, print_json, progress, stdout
 from tinyaot.tools.model import compile_file
-from tinyaot.tools.options import Debug, DumpIR, Json, Model, TargetName, Verbose
+from tinyaot.tools.options import (
+    Debug,
+    DumpIR,
+    Json,
+    Model,
+    Optimization,
+    Optimize,
+    TargetName,
+    Verbose,
+)
 
 if TYPE_CHECKING:
     from tinyaot.compiler import CompiledModel
@@ -38,6 +47,7 @@ def compile_command(
             help="Name of the model in the C code.", show_default="that of the file", metavar="NAME"
         ),
     ] = None,
+    optimize: Optimize = Optimization.balanced,
     dump_ir: DumpIR = None,
     json: Json = False,
     verbose: Verbose = False,
@@ -45,7 +55,7 @@ def compile_command(
 ) -> None:
     """Compile a model to C and write it as a Model Library Format tar."""
     with progress() as step:
-        compiled = compile_file(model, target, name, dump_ir, step)
+        compiled = compile_file(model, target, name, dump_ir, optimize.value, step)
         step("write the library")
         path = _save(compiled, output)
         step("build, to measure the code")
@@ -100,7 +110,12 @@ def _flash_code(compiled: CompiledModel) -> tuple[int | None, str]:
     """The bytes of code once linked, or None and why they are not known."""
     try:
         with tempfile.TemporaryDirectory(prefix="tinyaot-") as folder:
-            image = build_image(compiled.program, compiled.target, directory=Path(folder))
+            image = build_image(
+                compiled.program,
+                compiled.target,
+                directory=Path(folder),
+                optimize=(compiled.optimize,),
+            )
             return image.size.flash_code, ""
     except TinyaotError as error:
         return None, f"code size not measured: {error.message}"

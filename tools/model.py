@@ -17,6 +17,7 @@ def compile_file(
     target: str,
     name: str | None,
     dump_ir: Path | None,
+    optimize: str,
     progress: Callable[[str], None],
 ) -> CompiledModel:
     """`compile_model` with errors that name the file.
@@ -29,7 +30,9 @@ def compile_file(
     from tinyaot.compiler import compile_model
 
     try:
-        return compile_model(model, target, name=name, dump_ir=dump_ir, progress=progress)
+        return compile_model(
+            model, target, name=name, optimize=optimize, dump_ir=dump_ir, progress=progress
+        )
     except TinyaotError as error:
         if str(model) in error.message:
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -61,6 +62,22 @@ DumpIR = Annotated[
         metavar="DIR",
         help="Write the form after each step of the compiler into this folder.",
         show_default=False,
+    ),
+]
+
+
+class Optimization(str, Enum):
+    """What the C is compiled for."""
+
+    speed = "speed"
+    balanced = "balanced"
+    size = "size"
+
+
+Optimize = Annotated[
+    Optimization,
+    typer.Option(
+        "--optimize", "-O", help="Compile the C for speed (-O3), size (-Os), or both (-O2)."
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]

@@ -11,7 +11,17 @@ import typer
 from tinyaot.targets import TinyaotError, get_board
 from tinyaot.tools.console import print_json, progress
 from tinyaot.tools.model import compile_file
-from tinyaot.tools.options import BoardName, Debug, DumpIR, Json, Model, TargetName, Verbose
+from tinyaot.tools.options import (
+    BoardName,
+    Debug,
+    DumpIR,
+    Json,
+    Model,
+    Optimization,
+    Optimize,
+    TargetName,
+    Verbose,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,6 +88,7 @@ def run_command(
             show_default=False,
         ),
     ] = None,
+    optimize: Optimize = Optimization.balanced,
     dump_ir: DumpIR = None,
     json: Json = False,
     verbose: Verbose = False,
@@ -96,7 +107,7 @@ def run_command(
         from tinyaot.tools.inputs import load_input
         from tinyaot.tools.result import Result
 
-        compiled = compile_file(model, target, None, dump_ir, step)
+        compiled = compile_file(model, target, None, dump_ir, optimize.value, step)
         if input_file is None:
             from tinyaot.compiler.oracle import random_inputs
 

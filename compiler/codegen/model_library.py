@@ -33,6 +33,7 @@ def write_model_library(
     layout: MemoryLayout,
     program: Program,
     target: Target,
+    optimize: str,
 ) -> None:
     """Writes the archive; the same model gives the same bytes, and no part of a file remains if
     writing fails.
@@ -41,7 +42,7 @@ def write_model_library(
         TinyaotError: the file cannot be written.
     """
     members: dict[str, bytes] = {
-        "metadata.json": _metadata(graph, operators, layout, target),
+        "metadata.json": _metadata(graph, operators, layout, target, optimize),
         "memory_map.txt": layout.format().encode(),
         f"src/{graph.name}.txt": graph.format().encode(),
         f"parameters/{graph.name}.npz": _parameters(graph, operators),
@@ -88,7 +89,7 @@ def _parameters(graph: Graph, operators: Sequence[Operator]) -> bytes:
 
 
 def _metadata(
-    graph: Graph, operators: Sequence[Operator], layout: MemoryLayout, target: Target
+    graph: Graph, operators: Sequence[Operator], layout: MemoryLayout, target: Target, optimize: str
 ) -> bytes:
     ports = (*graph.inputs, *graph.outputs)
     main = {
@@ -118,6 +119,7 @@ def _metadata(
                 "executors": ["aot"],
                 "style": "full-model",
                 "target": [target.name],
+                "c_flags": [*target.flags, optimize],
                 "memory": {"functions": {"main": [main], "operator_functions": functions}},
                 "entry": f"tinyaot_{graph.name}_run",
                 "notes": list(graph.notes),
