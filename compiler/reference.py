@@ -36,6 +36,7 @@ from tinyaot.schedules.workload import (
     DepthwiseConv2D,
     Extremum,
     FullyConnected,
+    LinearResize,
     Lookup,
     Mean,
     Multiply,
@@ -296,6 +297,17 @@ def _wide_ramp(workload: WideRamp, inputs: list[Int64], constants: Constants) ->
     return np.clip(np.where(x >= 0, positive, negative), *workload.clamp)
 
 
+def _linear_resize(workload: LinearResize, inputs: list[Int64], constants: Constants) -> Int64:
+    x: Int64 = inputs[0].reshape(workload.outer, *workload.input_size, workload.inner)
+    x = x - workload.input_zero_point
+    for axis, denominator in enumerate(workload.denominators):
+        weight: Int64 = constants[f"weight_{axis}"].reshape([-1, *[1] * (2 - axis)])
+        first = x.take(constants[f"first_{axis}"], axis=1 + axis)
+        second = x.take(constants[f"second_{axis}"], axis=1 + axis)
+        x = (denominator - weight) * first + weight * second
+    return _rescaled(x, workload, _scalars(workload.multiplier, workload.shift))
+
+
 def _pad(workload: Pad, inputs: list[Int64], constants: Constants) -> Int64:
     x = inputs[0].reshape(workload.input_shape)
     return np.pad(x, workload.padding, constant_values=workload.value)
@@ -339,6 +351,7 @@ _FUNCTIONS: dict[type[Any], Callable[[Any, list[Int64], Constants], Int64]] = {
     DepthwiseConv2D: _depthwise_conv2d,
     Extremum: _extremum,
     FullyConnected: _fully_connected,
+    LinearResize: _linear_resize,
     Lookup: _lookup,
     Mean: _mean,
     Multiply: _multiply,

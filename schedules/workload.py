@@ -283,6 +283,28 @@ class ChannelAffine(Workload):
 
 
 @dataclass(frozen=True)
+class LinearResize(Workload):
+    """Linear interpolation of (outer, input_size[0], input_size[1], inner) along the middle axes.
+
+    Output row i is ((d - w) * x[first_0[i]] + w * x[second_0[i]]) / d with w = weight_0[i] and
+    d = denominators[0]; columns alike by constants ending in 1, all int32. The division is part of
+    the multiplier.
+    """
+
+    outer: int
+    input_size: tuple[int, int]
+    output_size: tuple[int, int]
+    inner: int
+    denominators: tuple[int, int]
+    input_zero_point: int
+    output_zero_point: int
+    multiplier: int
+    shift: int
+    clamp: tuple[int, int]
+    rounding: str = "double"
+
+
+@dataclass(frozen=True)
 class Pad(Workload):
     """Constant padding; `padding` is a (before, after) pair for each axis."""
 

@@ -104,7 +104,7 @@ def judge(case: Any, folder: Path) -> Outcome:
             return Outcome(case.name, operators, "crash", reason)
         if found.status in ("wrong", "crash"):
             return found
-        if ranks.index(found.status) < ranks.index(outcome.status):
+        if ranks.index(found.status) <= ranks.index(outcome.status):
             outcome = found
         if outcome.status == "pass":
             break

@@ -23,6 +23,8 @@ from tinyaot.compiler.legalize import (
     elementwise,
     lookup,
     onnx_products,
+    onnx_reduction,
+    onnx_resize,
     reduction,
     tflite_movement,
     tflite_wide,
@@ -38,10 +40,9 @@ from tinyaot.compiler.legalize.group import (
     scalar,
     zero_point_shift,
 )
-from tinyaot.compiler.legalize.onnx_call import onnx_call, real_constant
+from tinyaot.compiler.legalize.onnx_call import OnnxCall, onnx_call, real_constant
 from tinyaot.compiler.legalize.onnx_movement import movement_of
 from tinyaot.compiler.legalize.onnx_place import Place
-from tinyaot.compiler.legalize.onnx_reduction import ONNX
 from tinyaot.compiler.legalize.relax_reader import RelaxReader, dtype_of, op_name
 from tinyaot.compiler.legalize.tflite_call import TFLiteCall, by_type, tflite_kind
 from tinyaot.schedules.workload import Requantize
@@ -72,6 +73,13 @@ TFLITE: dict[str, Callable[[TFLiteCall], Value]] = {
     "TANH": by_type(int8=lookup.tanh_int8, int16=tflite_wide.sigmoid("tanh")),
     **tflite_movement.RULES,
     **tflite_wide.RULES,
+}
+
+ONNX: dict[str, Callable[[Group, OnnxCall], Value]] = {
+    "AveragePool": onnx_reduction.average_pool,
+    "ConvTranspose": onnx_products.conv_transpose,
+    "ReduceSum": onnx_reduction.reduce_sum,
+    "Resize": onnx_resize.resize_linear,
 }
 
 _INTEGER_TYPES = ("int8", "uint8")
@@ -303,9 +311,7 @@ class _Legalizer:
         if is_elementwise(call):
             return elementwise.combined(group, call)
         own = onnx_call(call)
-        if own is not None and own.kind == "ConvTranspose":
-            return onnx_products.conv_transpose(group, own)
-        if own is not None and own.kind in ONNX:
+        if own is not None and own.kind in ONNX and movement_of(call) is None:
             return ONNX[own.kind](group, own)
         if name in OPERATORS:
             return OPERATORS[name](group, call)

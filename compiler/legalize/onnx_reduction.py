@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -106,9 +105,3 @@ def reduce_sum(group: Group, own: OnnxCall) -> Value:
     left_shape, left = after_reduction(shape, stored, set(axes), keep)
     output = group.builder.emit(workload, (tensor,), group.output(left_shape), group.origin)
     return group.done(output, left)
-
-
-ONNX: dict[str, Callable[[Group, OnnxCall], Value]] = {
-    "AveragePool": average_pool,
-    "ReduceSum": reduce_sum,
-}

@@ -154,6 +154,23 @@ CASES = {
     "Resize to sizes": lambda: (
         x().omitted().omitted().constant(np.array([1, 4, 9, 4])).node("Resize")
     ),
+    "Resize linear": lambda: (
+        x().omitted().constant(np.array([1.0, 1, 2, 3])).node("Resize", mode="linear")
+    ),
+    "Resize linear to sizes": lambda: (
+        x()
+        .omitted()
+        .omitted()
+        .constant(np.array([1, 4, 9, 4]))
+        .node("Resize", mode="linear", coordinate_transformation_mode="pytorch_half_pixel")
+    ),
+    "Resize linear to the corners": lambda: (
+        x(1, 3, 7)
+        .omitted()
+        .omitted()
+        .constant(np.array([1, 3, 12]))
+        .node("Resize", mode="linear", coordinate_transformation_mode="align_corners")
+    ),
     "Transpose": lambda: x().node("Transpose", perm=[0, 3, 1, 2]),
     "ReduceMean": lambda: x().constant(np.array([1, 3])).node("ReduceMean"),
     "ReduceSum": lambda: x().constant(np.array([2, 3])).node("ReduceSum", keepdims=0),
