@@ -40,6 +40,7 @@ _RULE_MODULES = (
     "tinyaot.schedules.generic.wide",
     "tinyaot.schedules.cortex_m.dsp_convolution",
     "tinyaot.schedules.cortex_m.dsp_depthwise",
+    "tinyaot.schedules.cortex_m.dsp_dense",
     "tinyaot.schedules.cortex_m.mve_convolution",
 )
 

@@ -104,7 +104,7 @@ def _applies(workload: Conv2D) -> bool:
     return workload.groups == 1
 
 
-def _space(workload: Conv2D) -> Space:
+def space(workload: Conv2D) -> Space:
     """Output rows computed from one window, so many that whole tiles fill them."""
     window = _window(workload)
     height = window.out_height
@@ -126,10 +126,15 @@ def _fold(workload: Conv2D, constants: Constants) -> Channels:
         workload.clamp,
         workload.rounding,
     )
-    odd = channels.weight[1::2]
-    if np.any((odd == -128) & (channels.weight[0::2][: len(odd)] < 0)):
-        raise UnsuitableError("weights of -128 do not fit into shared halfwords")
+    check_pairs(channels.weight)
     return channels
+
+
+def check_pairs(weight: NDArray[np.int64]) -> None:
+    """Raises `UnsuitableError` if the weights of two channels do not fit into shared halfwords."""
+    odd = weight[1::2]
+    if np.any((odd == -128) & (weight[0::2][: len(odd)] < 0)):
+        raise UnsuitableError("weights of -128 do not fit into shared halfwords")
 
 
 def _finish(
@@ -140,7 +145,8 @@ def _finish(
     return reference_rounding(channels, constants, workload.output_zero_point)
 
 
-def _derive(workload: Conv2D, constants: Constants) -> dict[str, int]:
+def derive(workload: Conv2D, constants: Constants) -> dict[str, int]:
+    """The fraction of the first form of requantization that is exact."""
     if not constants:
         raise UnsuitableError("the form of requantization depends on the constants")
     channels = _fold(workload, constants)
@@ -154,7 +160,7 @@ def _pack(workload: Conv2D, fraction: int, constants: Constants) -> Constants:
     """The stream: biases, weights and requantization constants of each pair of channels."""
     channels = _fold(workload, constants)
     finish = _finish(workload, fraction, channels, constants)
-    assert finish is not None, "_derive has found one"
+    assert finish is not None, "derive has found one"
     order = _taps(workload).order
     missing = len(channels.weight) % 2
     weight = np.pad(np.where(order >= 0, channels.weight[:, order], 0), ((0, missing), (0, 0)))
@@ -169,7 +175,7 @@ def _pack(workload: Conv2D, fraction: int, constants: Constants) -> Constants:
     return {"stream": np.concatenate(parts, axis=1).reshape(-1)}
 
 
-@rule(Conv2D, features={"dsp"}, applies=_applies, space=_space, derive=_derive)
+@rule(Conv2D, features={"dsp"}, applies=_applies, space=space, derive=derive)
 def conv2d(workload: Conv2D, decisions: Decisions) -> Kernel:
     """Three pixels by two channels a tile; taps are widened once for all channels."""
     window, taps = _window(workload), _taps(workload)

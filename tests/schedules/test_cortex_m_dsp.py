@@ -22,7 +22,7 @@ from tinyaot.compiler.graph import Graph, Node, Tensor
 from tinyaot.compiler.memory.layout import plan_memory
 from tinyaot.compiler.reference import evaluate
 from tinyaot.compiler.scheduling import Operator, schedule_graph
-from tinyaot.schedules.workload import Conv2D, DepthwiseConv2D, Requantize, Workload
+from tinyaot.schedules.workload import Conv2D, DepthwiseConv2D, FullyConnected, Requantize, Workload
 from tinyaot.targets import build_image, get_target, run_image
 
 pytestmark = pytest.mark.skipif(
@@ -181,6 +181,23 @@ def depthwise_3x3(rng: Random) -> Case:
     )
 
 
+def dense(rng: Random, batch: int, inputs: int, outputs: int) -> Case:
+    workload = FullyConnected(batch, inputs, outputs, **quantization(rng))
+    constants = {"weight": weight(rng, outputs, inputs), **scaling(rng, outputs, inputs)}
+    if rng.random() < 0.5:
+        constants["multiplier"][:] = constants["multiplier"][0]
+        constants["shift"][:] = constants["shift"][0]
+        # A neuron that never changes.
+        constants["weight"][outputs // 2] = 0
+        constants["bias"][outputs // 2] = rng.integers(-(2**28), 2**28)
+    return Case(workload, (batch * inputs,), batch * outputs, constants)
+
+
+def any_dense(rng: Random) -> Case:
+    batch = int(rng.choice([1, 1, 1, 2, 3, 4, 5]))
+    return dense(rng, batch, int(rng.integers(1, 150)), int(rng.integers(1, 20)))
+
+
 def copy(size: int) -> Requantize:
     """The same values."""
     return Requantize(size, "int8", "int8", 0, 0, HALF, 1, FULL)
@@ -266,3 +283,12 @@ DEPTHWISE: tuple[Callable[[Random], Case], ...] = (
 def test_depthwise_convolutions(seed: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(seed)
     check([make(rng) for make in DEPTHWISE for _ in range(4)], tmp_path, "cortex-m4")
+
+
+DENSE: tuple[Callable[[Random], Case], ...] = (any_dense,)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_dense_layers(seed: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(seed)
+    check([any_dense(rng) for _ in range(16)], tmp_path, "cortex-m4")
