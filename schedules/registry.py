@@ -38,6 +38,7 @@ _RULE_MODULES = (
     "tinyaot.schedules.generic.reduction",
     "tinyaot.schedules.generic.resize",
     "tinyaot.schedules.generic.wide",
+    "tinyaot.schedules.cortex_m.scalar_convolution",
     "tinyaot.schedules.cortex_m.dsp_convolution",
     "tinyaot.schedules.cortex_m.dsp_depthwise",
     "tinyaot.schedules.cortex_m.dsp_dense",

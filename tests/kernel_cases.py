@@ -20,7 +20,7 @@ from tinyaot.compiler.graph import Graph, Node, Tensor
 from tinyaot.compiler.memory.layout import plan_memory
 from tinyaot.compiler.reference import evaluate
 from tinyaot.compiler.scheduling import Operator, schedule_graph
-from tinyaot.schedules.workload import Conv2D, Requantize, Workload
+from tinyaot.schedules.workload import Conv2D, DepthwiseConv2D, Requantize, Workload
 from tinyaot.targets import build_image, get_target, run_image
 
 FULL = (-128, 127)
@@ -114,6 +114,20 @@ def convolution(
     return of_shapes(workload, constants)
 
 
+def depthwise(
+    rng: Random, kernel: tuple[int, int], channels: int, multiplier: int = 1, largest: int = 12
+) -> Case:
+    """A depthwise convolution."""
+    shapes = spatial(rng, channels, largest=largest, kernel=kernel)
+    outputs = channels * multiplier
+    shapes["output_shape"] += (outputs,)
+    constants = {
+        "weight": weight(rng, *kernel, outputs),
+        **scaling(rng, outputs, math.prod(kernel)),
+    }
+    return of_shapes(DepthwiseConv2D(**shapes, **quantization(rng)), constants)
+
+
 def pointwise(rng: Random) -> Case:
     return convolution(rng, (1, 1), 4 * int(rng.integers(1, 20)), int(rng.integers(1, 20)))
 
@@ -172,6 +186,7 @@ def check(
     *,
     decisions: Any = None,
     others: int = 0,
+    sanitize: bool = False,
 ) -> None:
     """All cases compute what the reference says.
 
@@ -182,6 +197,7 @@ def check(
         rules: what the names of the rules begin with that all cases must take,
         others: but for so many, whose constants those rules cannot express exactly.
         decisions: for the knobs.
+        sanitize: whether the address and undefined-behaviour sanitizers watch; on the host only.
     """
     rng = np.random.default_rng(len(cases))
     graph = graph_of(cases)
@@ -193,7 +209,7 @@ def check(
     strange = [op.node.workload for op in computed.values() if not op.rule.startswith(rules)]
     assert len(strange) <= others, strange
     program = emit_program(graph, operators, plan_memory(graph, operators), target)
-    image = build_image(program, target, directory=directory)
+    image = build_image(program, target, directory=directory, sanitize=sanitize)
     inputs = images(rng, graph)
     result = run_image(image, [[array.tobytes() for array in one] for one in inputs])
     for one, data in zip(inputs, result.outputs, strict=True):
