@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinyaot.compiler import reference_sequence
 from tinyaot.compiler.graph import Graph, Node
 from tinyaot.compiler.legalize.fixed_point import (
     requantize,
@@ -363,6 +364,7 @@ _FUNCTIONS: dict[type[Any], Callable[[Any, list[Int64], Constants], Int64]] = {
     ScaledSoftmax: _scaled_softmax,
     Softmax: _softmax,
     Transpose: _transpose,
+    **reference_sequence.FUNCTIONS,
     WideConv2D: _wide_conv2d,
     WidePool2D: _pool2d,
     WideRamp: _wide_ramp,

@@ -36,6 +36,7 @@ _RULE_MODULES = (
     "tinyaot.schedules.generic.movement",
     "tinyaot.schedules.generic.per_channel",
     "tinyaot.schedules.generic.reduction",
+    "tinyaot.schedules.generic.sequence",
     "tinyaot.schedules.generic.resize",
     "tinyaot.schedules.generic.wide",
     "tinyaot.schedules.cortex_m.scalar_convolution",

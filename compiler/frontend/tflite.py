@@ -88,8 +88,11 @@ _OWN_CALLS: dict[str, Any] = {
     "SPLIT": tflite.SplitOptions,
     "SPLIT_V": tflite.SplitVOptions,
     "STRIDED_SLICE": tflite.StridedSliceOptions,
+    "SVDF": tflite.SVDFOptions,
     "TILE": None,
     "TRANSPOSE": None,
+    "TRANSPOSE_CONV": tflite.TransposeConvOptions,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": tflite.UnidirectionalSequenceLSTMOptions,
     "UNPACK": tflite.UnpackOptions,
     "ZEROS_LIKE": None,
 }

@@ -27,6 +27,7 @@ from tinyaot.compiler.legalize import (
     onnx_resize,
     reduction,
     tflite_movement,
+    tflite_sequence,
     tflite_wide,
 )
 from tinyaot.compiler.legalize.builder import GraphBuilder, Value, identity
@@ -72,6 +73,7 @@ TFLITE: dict[str, Callable[[TFLiteCall], Value]] = {
     "RSQRT": by_type(int8=lookup.rsqrt_int8),
     "TANH": by_type(int8=lookup.tanh_int8, int16=tflite_wide.sigmoid("tanh")),
     **tflite_movement.RULES,
+    **tflite_sequence.RULES,
     **tflite_wide.RULES,
 }
 
