@@ -44,6 +44,7 @@ _RULE_MODULES = (
     "tinyaot.schedules.cortex_m.dsp_depthwise",
     "tinyaot.schedules.cortex_m.dsp_dense",
     "tinyaot.schedules.cortex_m.mve_convolution",
+    "tinyaot.schedules.cortex_m.mve_depthwise",
 )
 
 

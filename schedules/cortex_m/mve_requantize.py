@@ -163,7 +163,9 @@ class _Search:
         least_below, most_below = self._range(factor, ~self.above)
         ends = np.sort([least - least_below, most - most_below], axis=0) / 2.0**31
         whole = np.ceil(ends[0])
-        return np.maximum(np.where(whole <= ends[1], whole, np.rint(ends.mean(axis=0))), 0)
+        best = np.where(whole <= ends[1], whole, np.rint(ends.mean(axis=0)))
+        correction: Float64 = np.maximum(best, 0)
+        return correction
 
     def _range(self, factor: Float64, steps: NDArray[np.bool_]) -> tuple[Float64, Float64]:
         """Bounds of u for the demands of some of the steps and for int32."""

@@ -17,6 +17,7 @@ from kernel_cases import (
     Case,
     Random,
     convolution,
+    depthwise,
     on_colours,
     on_one_pixel,
     pointwise,
@@ -59,6 +60,15 @@ def three_wide(rng: Random) -> Case:
     return convolution(rng, kernel, 16 * int(rng.integers(1, 4)), 4 * int(rng.integers(1, 9)))
 
 
+def any_depthwise(rng: Random) -> Case:
+    kernel = tuple(int(size) for size in rng.integers(1, 8, 2))
+    return depthwise(rng, kernel, int(rng.integers(1, 30)))
+
+
+def depthwise_3x3(rng: Random) -> Case:
+    return depthwise(rng, (3, 3), 4 * int(rng.integers(1, 12)), largest=16)
+
+
 CONVOLUTIONS: tuple[Callable[[Random], Case], ...] = (
     *(any_convolution, any_convolution, strided_pointwise),
     *(pointwise, three_wide, on_colours, on_one_pixel),
@@ -73,12 +83,20 @@ def test_convolutions(seed: int, tmp_path: Path) -> None:
 
 
 @on_device
+def test_depthwise_convolutions(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    makers = (any_depthwise, depthwise_3x3, depthwise_3x3)
+    check([make(rng) for make in makers for _ in range(14)], tmp_path, others=2)
+
+
+@on_device
 def test_convolutions_at_every_size(tmp_path: Path) -> None:
     """Whatever the knobs say, the result is the same."""
     rng = np.random.default_rng(7)
     cases, decisions = [], {}
-    while len(cases) < 12:
-        case = CONVOLUTIONS[len(cases) % len(CONVOLUTIONS)](rng)
+    makers = (*CONVOLUTIONS, any_depthwise, depthwise_3x3)
+    while len(cases) < 2 * len(makers):
+        case = makers[len(cases) % len(makers)](rng)
         knobs = {name: int(rng.choice(values)) for name, values in space_of(case.workload).items()}
         cases.append(case)
         decisions[case.workload] = knobs
