@@ -29,6 +29,7 @@ Space = dict[str, tuple[int, ...]]
 
 _RULE_MODULES = (
     "tinyaot.schedules.generic.broadcast",
+    "tinyaot.schedules.generic.broadcasting",
     "tinyaot.schedules.generic.convolution",
     "tinyaot.schedules.generic.copying",
     "tinyaot.schedules.generic.elementwise",
@@ -36,8 +37,8 @@ _RULE_MODULES = (
     "tinyaot.schedules.generic.movement",
     "tinyaot.schedules.generic.per_channel",
     "tinyaot.schedules.generic.reduction",
-    "tinyaot.schedules.generic.sequence",
     "tinyaot.schedules.generic.resize",
+    "tinyaot.schedules.generic.sequence",
     "tinyaot.schedules.generic.wide",
     "tinyaot.schedules.cortex_m.scalar_convolution",
     "tinyaot.schedules.cortex_m.dsp_convolution",

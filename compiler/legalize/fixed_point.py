@@ -143,7 +143,9 @@ def _inverse_of_half_of_one_plus(x: Int64) -> Int64:
     """2 / (1 + x) in Q2.29 for x in Q0.31, by Newton-Raphson steps."""
     half_denominator = (x + 2**31) >> 1
     constants = np.array([[1515870810], [-1010580540]], np.int64)
-    estimate: Int64 = constants[0] + saturating_rounding_doubling_high_mul(half_denominator, constants[1])
+    estimate: Int64 = constants[0] + saturating_rounding_doubling_high_mul(
+        half_denominator, constants[1]
+    )
     for _ in range(3):
         product = saturating_rounding_doubling_high_mul(half_denominator, estimate)
         error = (np.int64(1) << 29) - product

@@ -34,15 +34,16 @@ def reduce_multipliers(
 
 def requantize_wide(acc: Int64, multiplier: Int64, shift: Int64) -> Int64:
     """acc * multiplier / 2^shift with a reduced multiplier, ties up; wraps at 32 bits."""
-    scaled: Int64 = (acc * multiplier + (np.int64(1) << (shift - 1))) >> shift
+    scaled = (acc * multiplier + (np.int64(1) << (shift - 1))) >> shift
     return scaled.astype(np.int32).astype(np.int64)
 
 
 def interpolate(table: Int64, x: Int64) -> Int64:
     """A table of 513 values over int16, with linear interpolation: `LUTLookup`."""
     index = 256 + (x >> 7)
-    delta: Int64 = ((table[index + 1] - table[index]) * (x & 0x7F) + 64) >> 7
-    return (table[index] + delta).astype(np.int16).astype(np.int64)
+    delta = ((table[index + 1] - table[index]) * (x & 0x7F) + 64) >> 7
+    value: Int64 = table[index] + delta
+    return value.astype(np.int16).astype(np.int64)
 
 
 def wide_softmax_tables() -> tuple[NDArray[np.int16], NDArray[np.int16]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tinyaot.compiler.graph import Node, Tensor
 from tinyaot.compiler.legalize.builder import Value
 from tinyaot.compiler.legalize.fixed_point import (
     Int64,
@@ -20,7 +23,7 @@ from tinyaot.compiler.legalize.fixed_point import (
     tanh,
 )
 from tinyaot.compiler.legalize.tflite_call import Rule, TFLiteCall
-from tinyaot.schedules.workload import Lookup
+from tinyaot.schedules.workload import Lookup, Workload
 
 Float32 = NDArray[np.float32]
 
@@ -164,6 +167,30 @@ def emit_table(call: TFLiteCall, table: Int64) -> Value:
     source = call.tensor(0)
     workload = Lookup(math.prod(source.shape))
     return call.emit(workload, (source,), {"table": table.astype(np.int8)})
+
+
+def emit_table_of(
+    call: TFLiteCall, workload: Workload, source: Tensor, place: int, constant: NDArray[Any]
+) -> Value:
+    """Adds a table of what an operator on two int8 tensors gives if the other is one number.
+
+    Args:
+        call: the operator.
+        workload: one of `workload_elementwise.py` on two inputs.
+        source: the input that varies.
+        place: which of the two it is.
+        constant: the other.
+    """
+    # The interpreter is a user of this package.
+    from tinyaot.compiler.reference import evaluate_node
+
+    steps = ((1,), (0,)) if place == 0 else ((0,), (1,))
+    whole = dataclasses.replace(workload, shape=(256,), steps=steps)  # type: ignore[call-arg]
+    inputs = [_all_int8(), constant.astype(np.int64)]
+    node = Node(whole, ("a", "b"), "y", {}, call.origin)
+    table = evaluate_node(node, inputs if place == 0 else inputs[::-1])
+    lookup = Lookup(math.prod(source.shape))
+    return call.emit(lookup, (source,), {"table": table.astype(np.int8)})
 
 
 def _all_int8() -> Int64:
