@@ -37,6 +37,7 @@ from tinyaot.schedules.workload import (
     DepthwiseConv2D,
     Extremum,
     FullyConnected,
+    Gather,
     LinearResize,
     Lookup,
     Mean,
@@ -46,6 +47,7 @@ from tinyaot.schedules.workload import (
     Rearrange,
     Requantize,
     Reshape,
+    ResizeBilinear,
     ScaledSoftmax,
     Softmax,
     Transpose,
@@ -334,6 +336,24 @@ def _rearrange(workload: Rearrange, inputs: list[Int64], constants: Constants) -
     return inputs[0].reshape(-1)[places]
 
 
+def _gather(workload: Gather, inputs: list[Int64], constants: Constants) -> Int64:
+    x = inputs[0].reshape(workload.outer, workload.size, workload.inner)
+    rows = workload.outer if workload.batched else 1
+    places = np.clip(inputs[1].reshape(rows, workload.count), 0, workload.size - 1)
+    places = np.broadcast_to(places, (workload.outer, workload.count))
+    return np.take_along_axis(x, places[:, :, None], axis=1)
+
+
+def _resize_bilinear(workload: ResizeBilinear, inputs: list[Int64], constants: Constants) -> Int64:
+    x = inputs[0].reshape(workload.input_shape)
+    for axis, name in ((1, "row"), (2, "column")):
+        part = constants[f"{name}_part"].reshape([-1, 1, 1] if axis == 1 else [-1, 1])
+        low, high = (x.take(constants[f"{name}_{end}"], axis=axis) for end in ("low", "high"))
+        x = low * (1024 - part) + high * part
+    result: Int64 = np.sign(x) * ((np.abs(x) + (1 << 19)) >> 20)
+    return result
+
+
 def _concatenate(workload: Concatenate, inputs: list[Int64], constants: Constants) -> Int64:
     parts = [
         x.reshape(workload.outer, inner) for x, inner in zip(inputs, workload.inners, strict=True)
@@ -352,6 +372,7 @@ _FUNCTIONS: dict[type[Any], Callable[[Any, list[Int64], Constants], Int64]] = {
     DepthwiseConv2D: _depthwise_conv2d,
     Extremum: _extremum,
     FullyConnected: _fully_connected,
+    Gather: _gather,
     LinearResize: _linear_resize,
     Lookup: _lookup,
     Mean: _mean,
@@ -361,6 +382,7 @@ _FUNCTIONS: dict[type[Any], Callable[[Any, list[Int64], Constants], Int64]] = {
     Rearrange: _rearrange,
     Requantize: _requantize,
     Reshape: _reshape,
+    ResizeBilinear: _resize_bilinear,
     ScaledSoftmax: _scaled_softmax,
     Softmax: _softmax,
     Transpose: _transpose,

@@ -357,6 +357,36 @@ class Rearrange(Workload):
 
 
 @dataclass(frozen=True)
+class Gather(Workload):
+    """Rows of (outer, size, inner) picked by indices that are computed: (outer, count, inner).
+
+    The second input holds the indices, (outer, count) with `batched` and else (count), of type
+    `index_dtype`; places beyond the axis are taken as the nearest row. `inner` counts elements of
+    `dtype`.
+    """
+
+    dtype: str
+    index_dtype: str
+    outer: int
+    size: int
+    inner: int
+    count: int
+    batched: bool
+
+
+@dataclass(frozen=True)
+class ResizeBilinear(Workload):
+    """Bilinear interpolation of int8 images with 10 fractional bits, as in TFLite.
+
+    Constants for each output row: `row_low`, `row_high` int32, the input rows next to it, and
+    `row_part` int32, how far it is from the first in steps of 1/1024; and the same for columns.
+    """
+
+    input_shape: tuple[int, int, int, int]
+    output_shape: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
 class Concatenate(Workload):
     """Inputs seen as (outer, inners[k]) side by side: (outer, sum(inners))."""
 

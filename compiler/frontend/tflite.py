@@ -99,6 +99,7 @@ _OWN_CALLS: dict[str, Any] = {
     "PADV2": None,
     "RANK": None,
     "READ_VARIABLE": None,
+    "RESIZE_BILINEAR": tflite.ResizeBilinearOptions,
     "RESIZE_NEAREST_NEIGHBOR": tflite.ResizeNearestNeighborOptions,
     "REVERSE_V2": None,
     "SHAPE": None,

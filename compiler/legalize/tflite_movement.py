@@ -16,7 +16,7 @@ from tinyaot.compiler.graph import Tensor
 from tinyaot.compiler.legalize.builder import Value, element_type
 from tinyaot.compiler.legalize.rearrange import concatenate, rearrange, strides_of
 from tinyaot.compiler.legalize.tflite_call import TFLiteCall
-from tinyaot.schedules.workload import Pad
+from tinyaot.schedules.workload import Gather, Pad, ResizeBilinear
 
 Indices = NDArray[np.int64]
 
@@ -358,14 +358,61 @@ def resize_nearest_neighbor(call: TFLiteCall) -> Value:
 
 
 def gather(call: TFLiteCall) -> Value:
-    """GATHER of entries of an axis by constant indices."""
+    """GATHER of entries of an axis."""
     source, known = call.tensor(0), call.constant(1)
     axis = _axis(call, int(call.options["Axis"]), len(source.shape))
     if known is None or int(call.options["BatchDims"]) != 0:
-        raise call.unsupported("gathers by indices that are computed", "make them constants")
+        return _gather_computed(call, source, axis)
     indices = _all(source.shape)
     indices[axis] = _inside(call, known.reshape(-1).astype(np.int64), source.shape[axis])
     return _picked(call, source, indices)
+
+
+def _gather_computed(call: TFLiteCall, source: Tensor, axis: int) -> Value:
+    """Indices out of range, of which TFLite says nothing, are taken as the nearest ones."""
+    places, batch = call.tensor(1), int(call.options["BatchDims"])
+    batch += len(places.shape) if batch < 0 else 0
+    if not 0 <= batch <= min(axis, len(places.shape)):
+        raise call.unsupported(f"gathers with {batch} batch axes", "the file may be damaged")
+    if places.dtype not in ("int8", "int16", "int32"):
+        raise call.unsupported(f"gathers by indices of type {places.dtype}", "use int32")
+    outer = math.prod(source.shape[:axis])
+    if batch and math.prod(source.shape[:batch]) != outer:
+        raise call.unsupported("gathers behind the batch axes", "gather the first axis after them")
+    workload = Gather(
+        dtype=element_type(source.dtype),
+        index_dtype=places.dtype,
+        outer=outer,
+        size=source.shape[axis],
+        inner=math.prod(source.shape[axis + 1 :]),
+        count=math.prod(places.shape[batch:]),
+        batched=batch > 0,
+    )
+    return call.emit(workload, (source, places))
+
+
+def resize_bilinear(call: TFLiteCall) -> Value:
+    """RESIZE_BILINEAR of int8; source: `ResizeBilinearInteger`."""
+    source, output = call.tensor(0), call.output()
+    if source.dtype != "int8":
+        raise call.unsupported(f"works on {source.dtype}", "TFLite Micro supports int8")
+    shape = _image(call, source)
+    corners, centers = bool(call.options["AlignCorners"]), bool(call.options["HalfPixelCenters"])
+    constants = {}
+    for axis, name in ((1, "row"), (2, "column")):
+        size, target = shape[axis], output.shape[axis]
+        step = (1024 * size + target // 2) // target
+        if corners and target > 1:
+            step = (1024 * (size - 1) + (target - 1) // 2) // (target - 1)
+        place = np.arange(target) * step + (step // 2 - 512 if centers else 0)
+        low = np.maximum(np.trunc(place / 1024).astype(np.int64), 0)
+        high = np.minimum(np.trunc((place + 1023) / 1024).astype(np.int64), size - 1)
+        low = np.minimum(low, size - 1)
+        constants[f"{name}_low"] = low.astype(np.int32)
+        constants[f"{name}_high"] = high.astype(np.int32)
+        constants[f"{name}_part"] = (place - 1024 * low).astype(np.int32)
+    workload = ResizeBilinear(shape, output.shape)  # type: ignore[arg-type]
+    return call.emit(workload, (source,), constants)
 
 
 def gather_nd(call: TFLiteCall) -> Value:
@@ -479,6 +526,7 @@ RULES: dict[str, Callable[[TFLiteCall], Value]] = {
     "PADV2": pad,
     "RANK": rank,
     "READ_VARIABLE": read_variable,
+    "RESIZE_BILINEAR": resize_bilinear,
     "RESIZE_NEAREST_NEIGHBOR": resize_nearest_neighbor,
     "REVERSE_V2": reverse_v2,
     "SHAPE": shape,

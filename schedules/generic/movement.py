@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from tvm.script import tirx as T
 
+from tinyaot.schedules.generic.arithmetic import intrinsic
 from tinyaot.schedules.registry import Decisions, Kernel, rule
-from tinyaot.schedules.workload import Pad, Transpose
+from tinyaot.schedules.workload import Gather, Pad, ResizeBilinear, Transpose
 
 
 def _strides(shape: tuple[int, ...]) -> list[int]:
@@ -62,6 +63,77 @@ def pad(workload: Pad, decisions: Decisions) -> Kernel:
             )
 
     return Kernel(pad)
+
+
+@rule(Gather)
+def gather(workload: Gather, decisions: Decisions) -> Kernel:
+    """A row at a time; an index out of range cannot read beyond the input."""
+    outer, size, inner, count = workload.outer, workload.size, workload.inner, workload.count
+    rows = outer if workload.batched else 1
+
+    @T.prim_func
+    def gather(
+        x: T.Buffer((outer * size * inner,), workload.dtype),
+        indices: T.Buffer((rows * count,), workload.index_dtype),
+        y: T.Buffer((outer * count * inner,), workload.dtype),
+    ):
+        for n, k in T.grid(outer, count):
+            row: T.let[T.int32] = intrinsic(
+                "tinyaot_clamp",
+                T.cast(indices[(n * count if workload.batched else 0) + k], "int32"),
+                0,
+                size - 1,
+            )
+            for i in T.serial(inner):
+                y[(n * count + k) * inner + i] = x[(n * size + row) * inner + i]
+
+    return Kernel(gather)
+
+
+@rule(ResizeBilinear)
+def resize_bilinear(workload: ResizeBilinear, decisions: Decisions) -> Kernel:
+    """Four products an element in 32 bits."""
+    batch, height, width, channels = workload.input_shape
+    _, rows, columns, _ = workload.output_shape
+
+    @T.prim_func
+    def resize_bilinear(
+        x: T.Buffer((batch * height * width * channels,), "int8"),
+        row_low: T.Buffer((rows,), "int32"),
+        row_high: T.Buffer((rows,), "int32"),
+        row_part: T.Buffer((rows,), "int32"),
+        column_low: T.Buffer((columns,), "int32"),
+        column_high: T.Buffer((columns,), "int32"),
+        column_part: T.Buffer((columns,), "int32"),
+        y: T.Buffer((batch * rows * columns * channels,), "int8"),
+    ):
+        for n, oh in T.grid(batch, rows):
+            above: T.let[T.int32] = (n * height + row_low[oh]) * width
+            below: T.let[T.int32] = (n * height + row_high[oh]) * width
+            down: T.let[T.int32] = row_part[oh]
+            for ow in T.serial(columns):
+                left: T.let[T.int32] = column_low[ow]
+                right: T.let[T.int32] = column_high[ow]
+                across: T.let[T.int32] = column_part[ow]
+                for c in T.serial(channels):
+                    upper: T.let[T.int32] = (
+                        T.cast(x[(above + left) * channels + c], "int32") * (1024 - across)
+                        + T.cast(x[(above + right) * channels + c], "int32") * across
+                    )
+                    lower: T.let[T.int32] = (
+                        T.cast(x[(below + left) * channels + c], "int32") * (1024 - across)
+                        + T.cast(x[(below + right) * channels + c], "int32") * across
+                    )
+                    y[((n * rows + oh) * columns + ow) * channels + c] = T.cast(
+                        intrinsic(
+                            "tinyaot_rounding_divide",
+                            upper * (1024 - down) + lower * down,
+                            1 << 20,
+                        ),
+                        "int8",
+                    )
+
+    return Kernel(resize_bilinear)
 
 
 @rule(Transpose)

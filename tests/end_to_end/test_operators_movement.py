@@ -18,6 +18,7 @@ from tflite_builder import Tensor, TFLiteBuilder
 from tinyaot.compiler import compile_model
 from tinyaot.compiler.oracle import random_inputs
 from tinyaot.compiler.reference import evaluate
+from tinyaot.targets import TinyaotError
 
 Rng = np.random.Generator
 Case = Callable[[TFLiteBuilder, Rng, str], list[Tensor]]
@@ -307,6 +308,22 @@ def resize_nearest_neighbor(b: TFLiteBuilder, rng: Rng, dtype: str) -> list[Tens
     ]
 
 
+def resize_bilinear(b: TFLiteBuilder, rng: Rng, dtype: str) -> list[Tensor]:
+    x = random_tensor(b, rng, dtype, (4,))
+    target = sizes(rng, 2, 15)
+    corners = bool(rng.random() < 0.4)
+    return [
+        b.operator(
+            *("RESIZE_BILINEAR", [x, integers(b, target)]),
+            (x.shape[0], *target, x.shape[3]),
+            **like(x),
+            options="ResizeBilinearOptions",
+            AlignCorners=corners,
+            HalfPixelCenters=not corners and bool(rng.random() < 0.5),
+        )
+    ]
+
+
 def broadcast_to(b: TFLiteBuilder, rng: Rng, dtype: str) -> list[Tensor]:
     shape = sizes(rng, int(rng.integers(1, 6)), 4)
     kept = shape[int(rng.integers(len(shape))) :]
@@ -362,6 +379,7 @@ OPERATORS: tuple[Case, ...] = (
     space_to_depth,
     depth_to_space,
     resize_nearest_neighbor,
+    resize_bilinear,
     broadcast_to,
     reverse_v2,
     expand_dims,
@@ -381,9 +399,10 @@ def write(path: Path, rng: Rng, cases: list[tuple[Case, str]]) -> Path:
 # What TFLite Micro has no kernel for is compiled all the same.
 def has_reference(case: Case, dtype: str) -> bool:
     others = {
-        "int16": {gather, gather_nd, mirror_pad},
+        "int16": {gather, gather_nd, mirror_pad, resize_bilinear},
         "int32": {gather, gather_nd, mirror_pad, transpose, resize_nearest_neighbor, expand_dims},
     }
+    others["int32"] |= {resize_bilinear}
     others["bool"] = others["int32"] | {split, split_v, pack, unpack, pad}
     blocks = {space_to_batch_nd, batch_to_space_nd, space_to_depth, depth_to_space}
     return dtype == "int8" or case not in others[dtype] | blocks
@@ -417,7 +436,8 @@ def test_operators_on_emulated_cores(target: str, tmp_path: Path) -> None:
 def test_without_a_kernel_in_tflite_micro_the_interpreter_agrees(
     dtype: str, tmp_path: Path
 ) -> None:
-    cases = [(case, dtype) for case in OPERATORS if (case, dtype) != (pad, "bool")]
+    refused = {pad: {"bool"}, resize_bilinear: {"int16", "int32", "bool"}}
+    cases = [(case, dtype) for case in OPERATORS if dtype not in refused.get(case, ())]
     path = write(tmp_path / "model.tflite", np.random.default_rng(2), cases)
     compiled = compile_model(path, "host")
     (inputs,) = random_inputs(compiled.inputs, 2)[1:]
@@ -469,3 +489,41 @@ def test_shape_arithmetic_is_folded(tmp_path: Path) -> None:
         np.testing.assert_array_equal(outputs[0], np.concatenate([flat, flat * 0 + 7], axis=1))
         np.testing.assert_array_equal(outputs[1], [2, 12])
         assert not outputs[2].any()
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no cc on the PATH")
+@pytest.mark.parametrize("batch_dims", [0, 1])
+def test_gather_by_indices_that_are_computed(batch_dims: int, tmp_path: Path) -> None:
+    b = TFLiteBuilder()
+    x = b.input((2, 5, 3), 0.5, 3)
+    indices = b.input((2, 3) if batch_dims else (3,), dtype="int32")
+    fields = {"options": "GatherOptions", "Axis": 1, "BatchDims": batch_dims}
+    b.output(b.operator("GATHER", [x, indices], (2, 3, 3), **like(x), **fields))
+    path = tmp_path / "model.tflite"
+    path.write_bytes(b.build())
+    compiled = compile_model(path, "host")
+    rng = np.random.default_rng(0)
+    inputs = [
+        [rng.integers(-128, 128, x.shape, np.int8), rng.integers(0, 5, indices.shape, np.int32)]
+        for _ in range(4)
+    ]
+    expected = compiled.reference(path, inputs)
+    for (want,), (got,) in zip(expected, compiled.measure(inputs).outputs, strict=True):
+        np.testing.assert_array_equal(got, want)
+    # What is out of range reads the nearest row and nothing beyond the tensor.
+    data, outside = inputs[0][0], np.full(indices.shape, 1 << 30, np.int32)
+    last = np.broadcast_to(data[:, -1:], (2, 3, 3))
+    np.testing.assert_array_equal(compiled.run([data, outside])[0], last)
+
+
+@pytest.mark.parametrize("other", [(0.25, 3), (0.5, 4)])
+def test_joining_different_scales_is_refused(other: tuple[float, int], tmp_path: Path) -> None:
+    """As TFLite Micro does, whose kernel only copies."""
+    b = TFLiteBuilder()
+    inputs = [b.input((1, 4), 0.5, 3), b.input((1, 4), *other)]
+    fields = {"options": "ConcatenationOptions", "Axis": 1}
+    b.output(b.operator("CONCATENATION", inputs, (1, 8), **like(inputs[0]), **fields))
+    path = tmp_path / "model.tflite"
+    path.write_bytes(b.build())
+    with pytest.raises(TinyaotError, match="joins tensors of different scales"):
+        compile_model(path, "host")
