@@ -274,7 +274,7 @@ class _Legalizer:
             declared = Tensor("constant", constant.shape, constant.dtype.name)
             tensor = self._builder.constant(constant, declared, origin)
             return Value(tensor, identity(constant.ndim))
-        raise TinyaotError(f"{origin} is not supported: no rule for {name or 'this expression'}")
+        raise TinyaotError(f"{origin} is not supported: no rule for {describe(call)}")
 
     def _quantized(self, var: Any, call: Any, clamp: tuple[int, int] | None) -> Value:
         body = peel_activation(self._reader, call.args[0])
@@ -303,7 +303,7 @@ class _Legalizer:
 
     def _operator(self, group: Group, call: Any) -> Value:
         name = op_name(call)
-        if name == "relax.matmul" and self._reader.quantized_constant(call.args[1]) is None:
+        if name == "relax.matmul" and not convolution.is_dense(group, call):
             return onnx_products.matmul(group, call)
         if name in WITH_BIAS:
             return WITH_BIAS[name](group, call, None)

@@ -96,6 +96,19 @@ def matmul(group: Group, call: Any, bias: Any) -> Value:
     return group.done(output, identity(len(shape)))
 
 
+def is_dense(group: Group, call: Any) -> bool:
+    """Whether a relax.matmul multiplies by a constant matrix whose weights fit int8."""
+    weight = group.constant(call.args[1])
+    if group.rounding == "double":
+        return True
+    if weight is None or weight.values.ndim != 2:
+        return False
+    zero_points = np.unique(weight.zero_point)
+    centred = weight.values.astype(np.int64) - zero_points[0]
+    fits = centred.min(initial=0) >= -128 and centred.max(initial=0) <= 127
+    return bool(fits) or zero_points.size > 1 or weight.scale.size > 1
+
+
 def split_bias(group: Group, call: Any) -> tuple[Any, Any] | None:
     """The conv2d or matmul under an add of a constant, and that constant; None if not one."""
     for inner, bias in ((call.args[0], call.args[1]), (call.args[1], call.args[0])):

@@ -116,6 +116,15 @@ def matmul(m: QModel) -> None:
     m.operator("QLinearMatMul", [*x, *m.weights((20, 7)), *m.parameters(0.2)], (3, 7))
 
 
+def matmul_by_weights_off_centre(m: QModel) -> None:
+    """Weights less their zero point do not fit int8: a product of two activations, one constant."""
+    info = np.iinfo(m.dtype)
+    values = m.constant(m.rng.integers(info.min, info.max, (2, 20, 7)).astype(m.dtype))
+    weights = [values, m.constant(np.float32(0.01)), m.constant(m.dtype.type(info.max - 30))]
+    x = [m.input(2, 3, 20), *m.parameters(0.05)]
+    m.operator("QLinearMatMul", [*x, *weights, *m.parameters(0.3)], (2, 3, 7))
+
+
 def gemm(m: QModel) -> None:
     x = [m.input(2, 20), *m.parameters(0.05)]
     bias = m.constant(m.rng.integers(-3000, 3000, 7).astype(np.int32))
@@ -176,6 +185,7 @@ OPERATORS = (
     conv,
     conv_per_channel,
     matmul,
+    matmul_by_weights_off_centre,
     gemm,
     add,
     mul,
@@ -231,10 +241,11 @@ def where(m: QModel) -> None:
 
 
 def uncentred_weights(m: QModel) -> None:
-    values = m.constant(np.zeros((20, 7), np.uint8))
-    weights = [values, m.constant(np.float32(0.01)), m.constant(np.uint8(200))]
-    x = [m.input(3, 20), *m.parameters(0.05)]
-    m.operator("QLinearMatMul", [*x, *weights, *m.parameters(0.2)], (3, 7))
+    weights = ["", m.constant(np.float32(0.01)), m.constant(np.uint8(200))]
+    values = m.constant(np.full((4, 3, 3, 3), 1, np.uint8))
+    weights[0] = values
+    x = [m.input(1, 3, 8, 7), *m.parameters(0.05)]
+    m.operator("QLinearConv", [*x, *weights, *m.parameters(0.2)], (1, 4, 6, 5))
 
 
 @pytest.mark.parametrize(
@@ -242,7 +253,7 @@ def uncentred_weights(m: QModel) -> None:
     [
         (dynamic, "DynamicQuantizeLinear .* computes quantization ranges at run time"),
         (where, "QLinearWhere"),
-        (uncentred_weights, "QLinearMatMul .* has weights with zero point 200"),
+        (uncentred_weights, "QLinearConv .* has weights with zero point 200"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
