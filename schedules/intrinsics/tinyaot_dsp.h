@@ -7,6 +7,7 @@
 #ifndef TINYAOT_DSP_H
 #define TINYAOT_DSP_H
 
+#include <arm_acle.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -79,7 +80,19 @@ TINYAOT_DSP_INLINE void tinyaot_dsp_fill_halfwords(int16_t *to, int32_t value, i
 /* Limits `size` values to [low, high]. */
 TINYAOT_DSP_INLINE void tinyaot_dsp_clamp(int8_t *x, int32_t size, int32_t low, int32_t high)
 {
-    for (int32_t i = 0; i < size; ++i) {
+    const int8x4_t lows = (int8x4_t)(((uint32_t)low & 0xffu) * 0x01010101u);
+    const int8x4_t highs = (int8x4_t)(((uint32_t)high & 0xffu) * 0x01010101u);
+    int32_t i = 0;
+    for (; i + 4 <= size; i += 4) {
+        int8x4_t word;
+        memcpy(&word, x + i, 4);
+        (void)__ssub8(word, lows);
+        word = (int8x4_t)__sel((uint8x4_t)word, (uint8x4_t)lows);
+        (void)__ssub8(highs, word);
+        word = (int8x4_t)__sel((uint8x4_t)word, (uint8x4_t)highs);
+        memcpy(x + i, &word, 4);
+    }
+    for (; i < size; ++i) {
         const int32_t value = x[i] < low ? low : x[i];
         x[i] = (int8_t)(value > high ? high : value);
     }

@@ -5,8 +5,6 @@
 #ifndef TINYAOT_DSP_DENSE_H
 #define TINYAOT_DSP_DENSE_H
 
-#include <arm_acle.h>
-
 #include "tinyaot_dsp.h"
 
 /* `size` bytes as int16: of every four k, k + 1, k + 2, k + 3 the pairs (k, k + 2), (k + 1, k + 3);

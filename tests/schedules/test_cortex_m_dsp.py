@@ -22,7 +22,17 @@ from tinyaot.compiler.graph import Graph, Node, Tensor
 from tinyaot.compiler.memory.layout import plan_memory
 from tinyaot.compiler.reference import evaluate
 from tinyaot.compiler.scheduling import Operator, schedule_graph
-from tinyaot.schedules.workload import Conv2D, DepthwiseConv2D, FullyConnected, Requantize, Workload
+from tinyaot.schedules.workload import (
+    Add,
+    Conv2D,
+    DepthwiseConv2D,
+    FullyConnected,
+    Lookup,
+    Mean,
+    Pool2D,
+    Requantize,
+    Workload,
+)
 from tinyaot.targets import build_image, get_target, run_image
 
 pytestmark = pytest.mark.skipif(
@@ -198,6 +208,78 @@ def any_dense(rng: Random) -> Case:
     return dense(rng, batch, int(rng.integers(1, 150)), int(rng.integers(1, 20)))
 
 
+def pool(rng: Random) -> Case:
+    """Padding is below the kernel's size, so that no window is empty."""
+    kernel, strides = rng.integers(1, 5, 2), rng.integers(1, 4, 2)
+    before, after = (rng.integers(0, kernel) for _ in range(2))
+    size = kernel + rng.integers(0, 8, 2)
+    out_size = (size + before + after - kernel) // strides + 1
+    batch, channels = int(rng.choice([1, 1, 2])), int(rng.integers(4, 14))
+    workload = Pool2D(
+        str(rng.choice(["average", "max"])),
+        (batch, *size.tolist(), channels),
+        (batch, *out_size.tolist(), channels),
+        tuple(kernel.tolist()),
+        tuple(strides.tolist()),
+        (*before.tolist(), *after.tolist()),
+        FULL if rng.random() < 0.5 else (-30, 100),
+    )
+    return of_shapes(workload, {})
+
+
+def global_pool(rng: Random) -> Case:
+    height, width, channels = (int(size) for size in rng.integers([3, 3, 4], [40, 20, 9]))
+    shapes = (1, height, width, channels), (1, 1, 1, channels)
+    mode = str(rng.choice(["average", "average", "max"]))
+    size = (height, width)
+    return of_shapes(Pool2D(mode, *shapes, size, size, (0, 0, 0, 0), FULL), {})
+
+
+def mean(rng: Random) -> Case:
+    outer, reduced, inner = (int(size) for size in rng.integers([1, 1, 4], [3, 600, 14]))
+    factor = {
+        "multiplier": int(rng.integers(HALF, 2 * HALF)),
+        "shift": -int(math.log2(reduced)),
+    }
+    workload = Mean(outer, reduced, inner, **factor, **quantization(rng))
+    return Case(workload, (outer * reduced * inner,), outer * inner)
+
+
+def add(rng: Random) -> Case:
+    """As TFLite quantizes it: scales relative to twice the larger one, left shift 20."""
+    size = int(rng.integers(1, 200))
+    scales = rng.uniform(0.01, 0.1, 2)
+    twice = 2 * scales.max()
+    after = twice / 2**20 / (scales.sum() * rng.uniform(0.4, 1.1))
+    (m0, s0), (m1, s1), (m2, s2) = (
+        (round(fraction * 2**31) - 1, int(exponent))
+        for fraction, exponent in map(np.frexp, (*(scales / twice), after))
+    )
+    points = tuple(int(one) for one in rng.integers(-128, 128, 2))
+    common = quantization(rng)
+    workload = Add(
+        *(size, points, (m0, m1), (s0, s1), 20, m2, s2),
+        common["output_zero_point"],
+        common["clamp"],
+        common["rounding"],
+    )
+    return Case(workload, (size, size), size)
+
+
+def requantize(rng: Random) -> Case:
+    size = int(rng.integers(512, 600))
+    factor = int(rng.integers(HALF, 2 * HALF)), int(rng.integers(-1, 2))
+    rounding = str(rng.choice(["double", "single"]))
+    workload = Requantize(size, "int8", "int8", 20, -9, *factor, (-100, 90), rounding)
+    return Case(workload, (size,), size)
+
+
+def lookup(rng: Random) -> Case:
+    size = int(rng.integers(1, 100))
+    table = rng.integers(-128, 128, 256).astype(np.int8)
+    return Case(Lookup(size), (size,), size, {"table": table})
+
+
 def copy(size: int) -> Requantize:
     """The same values."""
     return Requantize(size, "int8", "int8", 0, 0, HALF, 1, FULL)
@@ -292,3 +374,14 @@ DENSE: tuple[Callable[[Random], Case], ...] = (any_dense,)
 def test_dense_layers(seed: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(seed)
     check([any_dense(rng) for _ in range(16)], tmp_path, "cortex-m4")
+
+
+OTHERS: tuple[Callable[[Random], Case], ...] = (
+    *(pool, pool, global_pool, mean, add, requantize, lookup),
+)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_other_operators(seed: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(seed)
+    check([make(rng) for make in OTHERS for _ in range(4)], tmp_path, "cortex-m4")
