@@ -41,6 +41,7 @@ _RULE_MODULES = (
     "tinyaot.schedules.generic.sequence",
     "tinyaot.schedules.generic.wide",
     "tinyaot.schedules.cortex_m.scalar_convolution",
+    "tinyaot.schedules.cortex_m.scalar_depthwise",
     "tinyaot.schedules.cortex_m.dsp_convolution",
     "tinyaot.schedules.cortex_m.dsp_depthwise",
     "tinyaot.schedules.cortex_m.dsp_dense",

@@ -209,13 +209,6 @@ TINYAOT_SCALAR_SHARED void tinyaot_scalar_clamp(
     }
 }
 
-/* Where the taps of a lane are: in the input, or in a run of zero points beyond its border. */
-TINYAOT_SCALAR_INLINE const int8_t *tinyaot_scalar_lane(
-    _Bool is_inside, const int8_t *x, int32_t offset, const int8_t *border)
-{
-    return is_inside ? x + offset : border;
-}
-
 /* Packs `count` taps, `step` bytes apart in each of four lanes. */
 TINYAOT_SCALAR_SHARED void tinyaot_scalar_pack(int32_t *to, const int8_t *lane0,
     const int8_t *lane1, const int8_t *lane2, const int8_t *lane3, int32_t step, int32_t count)
@@ -225,6 +218,36 @@ TINYAOT_SCALAR_SHARED void tinyaot_scalar_pack(int32_t *to, const int8_t *lane0,
     for (; to != end; to += 2, i += step) {
         to[0] = lane0[i] + lane1[i] * 65536;
         to[1] = lane2[i] + lane3[i] * 65536;
+    }
+}
+
+/* Packs rows `first` to `first` + `rows` of all lanes, `count` taps each, from an image of `height`
+ * rows of `row_size` bytes.
+ *
+ * lanes[l] is the input row of lane l's row 0, lanes[4 + l] the offset of its first tap in a row, or
+ * -1 if all of them are padding. Rows and columns outside the image read `border`, which holds as
+ * many zero points as `count` taps, `step` bytes apart, reach. Packed rows are `pitch` taps apart. */
+TINYAOT_SCALAR_SHARED void tinyaot_scalar_pack_rows(int32_t *to, int32_t pitch, const int8_t *x,
+    int32_t height, int32_t row_size, const int8_t *border, const int32_t *lanes, int32_t first,
+    int32_t rows, int32_t step, int32_t count)
+{
+    for (; rows != 0; --rows, ++first, to += 2 * pitch) {
+        const int8_t *from[4];
+        for (int32_t lane = 0; lane < 4; ++lane) {
+            const int32_t row = lanes[lane] + first;
+            const int32_t column = lanes[4 + lane];
+            const _Bool inside = row >= 0 && row < height && column >= 0;
+            from[lane] = inside ? x + row * row_size + column : border;
+        }
+        tinyaot_scalar_pack(to, from[0], from[1], from[2], from[3], step, count);
+    }
+}
+
+/* Packs `size` values that are the same in every lane. */
+TINYAOT_SCALAR_SHARED void tinyaot_scalar_pack_value(int32_t *to, int32_t value, int32_t size)
+{
+    for (const int32_t *const end = to + 2 * size; to != end; ++to) {
+        *to = value + value * 65536;
     }
 }
 

@@ -79,7 +79,7 @@ typedef char tinyaot_product_is_as_assembly_expects
     "cmp r3, #0\n" \
     "bne 1b\n" \
     /* Where a run enters the loop; in the single tap if they are odd. */ \
-    "sub sp, #12\n" \
+    "sub sp, #16\n" \
     "lsrs r5, r4, #1\n" \
     "beq 3f\n" \
     "2:\n" \
@@ -154,7 +154,7 @@ typedef char tinyaot_product_is_as_assembly_expects
     "mov r0, r10\n" \
     "ldr r1, " TINYAOT_PRODUCT_WEIGHT "\n" \
     "movs r0, #0\n" \
-    "add r3, sp, #12\n" \
+    "add r3, sp, #16\n" \
     "9:\n" \
     "ldmia r3!, {r4, r5}\n" \
     "cmp r4, #0\n" \
@@ -197,7 +197,7 @@ typedef char tinyaot_product_is_as_assembly_expects
     "ldr r3, " TINYAOT_PRODUCT_RUNS "\n" \
     "lsls r3, r3, #3\n" \
     "add sp, r3\n" \
-    "add sp, #16\n" \
+    "add sp, #20\n" \
     "pop {r4-r7}\n" \
     "mov r8, r4\n" \
     "mov r9, r5\n" \

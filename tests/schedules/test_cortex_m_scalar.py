@@ -22,6 +22,7 @@ from kernel_cases import (
     Case,
     Random,
     convolution,
+    depthwise,
     on_colours,
     on_one_pixel,
     pointwise,
@@ -84,16 +85,45 @@ def test_convolutions(target: str, tmp_path: Path) -> None:
     check([make(rng) for make in CONVOLUTIONS for _ in range(6)], tmp_path, target)
 
 
+def depthwise_3x3(rng: Random) -> Case:
+    return depthwise(rng, (3, 3), int(rng.integers(1, 10)))
+
+
+def any_depthwise(rng: Random) -> Case:
+    kernel = tuple(int(size) for size in rng.integers(1, 6, 2))
+    return depthwise(rng, kernel, int(rng.integers(1, 7)), int(rng.choice([1, 1, 2, 3])))
+
+
+def column(rng: Random) -> Case:
+    """A window over all of a signal's columns, of which there is one."""
+    taps, length, channels = rng.integers(1, 9), rng.integers(9, 20), int(rng.integers(1, 5))
+    case = depthwise(rng, (int(taps), 1), channels)
+    shapes = (1, int(length), 1, channels), (1, int(length - taps) + 1, 1, channels)
+    rest = {"strides": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1)}
+    workload = replace(case.workload, input_shape=shapes[0], output_shape=shapes[1], **rest)
+    return Case(workload, (math.prod(shapes[0]),), math.prod(shapes[1]), case.constants)
+
+
+DEPTHWISE = (depthwise_3x3, depthwise_3x3, any_depthwise, any_depthwise, column)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_depthwise_convolutions(target: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(7)
+    check([make(rng) for make in DEPTHWISE for _ in range(6)], tmp_path, target)
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_lanes_in_rows_and_in_columns(target: str, tmp_path: Path) -> None:
     """Whichever way the lanes share an output, it is the same."""
     rng = np.random.default_rng(2)
-    cases = [any_convolution(rng) for _ in range(12)]
+    makers = (any_convolution, depthwise_3x3, any_depthwise)
+    cases = [make(rng) for _ in range(5) for make in makers]
     decisions = {}
     for index, case in enumerate(cases):
-        if "by_rows" in choice_of(case).values:
-            decisions[case.workload] = {"by_rows": index % 2}
-    assert len(decisions) > 8
+        if "row_blocks" in choice_of(case).values:
+            decisions[case.workload] = {"row_blocks": (1, 2, 4)[index // 3 % 3]}
+    assert len(decisions) > 10
     check(cases, tmp_path, target, decisions)
 
 
