@@ -12,6 +12,7 @@ import typer
 
 from tinyaot.targets.errors import TinyaotError
 from tinyaot.tools.bench import bench_command
+from tinyaot.tools.check import check_command
 from tinyaot.tools.compile import compile_command
 from tinyaot.tools.options import LOGGER, Debug, Verbose
 from tinyaot.tools.run import run_command
@@ -24,7 +25,8 @@ ERROR, BUG = 2, 3
 app = typer.Typer(
     name="tinyaot",
     help="Compiles quantized neural networks to small static C for microcontrollers.",
-    epilog="Exit status: 0 done; 1 the outputs differ from the reference (run --check); "
+    epilog="Exit status: 0 done; 1 the outputs differ from the reference (run --check), "
+    "or an operator is not supported (check); "
     "2 an error that you can act on; 3 a bug in tinyaot; 130 interrupted.",
     no_args_is_help=True,
     # Plain help: rich would take half of the time.
@@ -33,6 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 app.command("bench")(bench_command)
+app.command("check")(check_command)
 app.command("compile")(compile_command)
 app.command("run")(run_command)
 app.command("targets")(targets_command)

@@ -9,8 +9,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from tinyaot.targets import TinyaotError
+
 if TYPE_CHECKING:
     from tvm import IRModule, relax
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why an operator cannot be compiled.
+
+    Attributes:
+        node: the text of the model node, or what else it is about.
+        error: what is wrong and what to do.
+    """
+
+    node: str
+    error: TinyaotError
 
 
 @dataclass(frozen=True)

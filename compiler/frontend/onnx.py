@@ -32,7 +32,13 @@ from onnx import numpy_helper
 from tvm import ir, relax
 from tvm.relax.frontend.onnx import onnx_frontend
 
-from tinyaot.compiler.frontend.imported import Imported, ModelNode, Port, close_blocks
+from tinyaot.compiler.frontend.imported import (
+    Imported,
+    ModelNode,
+    Port,
+    Problem,
+    close_blocks,
+)
 from tinyaot.compiler.frontend.onnx_constants import (
     fold_constants,
     infer_types,
@@ -174,6 +180,39 @@ def _parse(data: bytes) -> onnx.ModelProto:
                 "export the model again",
             ) from error
     return model
+
+
+def list_problems(
+    data: bytes, error: TinyaotError
+) -> tuple[tuple[ModelNode, ...], tuple[Problem, ...]]:
+    """The operators of a file, and what is wrong with each, as far as that is known.
+
+    Args:
+        data: the serialized ModelProto.
+        error: what `import_onnx` raised for it.
+
+    Raises:
+        TinyaotError: the error itself, if it is about no operator.
+    """
+    model = _parse(data)
+    nodes, problems = [], []
+    for index, proto in enumerate(model.graph.node):
+        name = proto.name or (proto.output[0] if proto.output else "")
+        node = ModelNode(proto.op_type, index, name)
+        nodes.append(node)
+        if proto.op_type in _REFUSALS:
+            reason, hint = _REFUSALS[proto.op_type]
+            problems.append(Problem(str(node), TinyaotError(f"{node} {reason}", hint)))
+        elif proto.op_type not in SUPPORTED and not re.match("QLinear|QGemm", proto.op_type):
+            unsupported = TinyaotError(
+                f"operator not supported: {node}", f"supported are {', '.join(sorted(SUPPORTED))}"
+            )
+            problems.append(Problem(str(node), unsupported))
+        elif str(node) in error.message:
+            problems.append(Problem(str(node), error))
+    if not problems:
+        raise error
+    return tuple(nodes), tuple(problems)
 
 
 def _refuse_unsupported(model: onnx.ModelProto, nodes: list[ModelNode]) -> None:

@@ -24,6 +24,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -33,7 +34,13 @@ from tvm import relax
 from tvm.ir import StringImm
 from tvm.relax.frontend.tflite import tflite_frontend
 
-from tinyaot.compiler.frontend.imported import Imported, ModelNode, Port, close_blocks
+from tinyaot.compiler.frontend.imported import (
+    Imported,
+    ModelNode,
+    Port,
+    Problem,
+    close_blocks,
+)
 from tinyaot.compiler.frontend.tflite_state import WITHOUT_CODE, read_states, variable_names
 from tinyaot.compiler.legalize.fixed_point import activation_range
 from tinyaot.targets import TinyaotError
@@ -158,11 +165,12 @@ def is_tflite(data: bytes) -> bool:
     return data[4:8] == b"TFL3"
 
 
-def import_tflite(data: bytes) -> Imported:
+def import_tflite(data: bytes, problems: list[Problem] | None = None) -> Imported:
     """Reads a quantized TFLite model.
 
     Args:
         data: the flatbuffer.
+        problems: see `import_model`.
 
     Returns:
         A Relax module in the form dequantize -> op -> quantize, with what the user should know.
@@ -172,7 +180,7 @@ def import_tflite(data: bytes) -> Imported:
     """
     try:
         model = tflite.Model.GetRootAsModel(data, 0)
-        nodes = _describe_nodes(model)
+        nodes = _describe_nodes(model, problems)
         inputs, outputs, notes = _ports(model)
         states = read_states(model, _unique_names(model.Subgraphs(0)))
     except TinyaotError:
@@ -185,7 +193,7 @@ def import_tflite(data: bytes) -> Imported:
     converters: list[_Converter] = []
 
     def converter(*args: Any) -> _Converter:
-        converters.append(_Converter(*args, nodes=nodes))
+        converters.append(_Converter(*args, nodes=nodes, problems=problems))
         return converters[-1]
 
     with mock.patch.object(tflite_frontend, "get_tensor_name", lambda _, index: unique[index]):
@@ -197,11 +205,15 @@ def import_tflite(data: bytes) -> Imported:
             if isinstance(error, TinyaotError):
                 raise
             where = converters[0].current if converters else "the model's inputs"
-            raise TinyaotError(
-                f"cannot read {where}: {_first_line(error)}",
-                "the file may be damaged, or the operator used in a way TFLite does not define",
-            ) from error
+            raise _unreadable(where, error) from error
     return Imported(module, tuple(nodes), inputs, outputs, notes, "double", states)
+
+
+def _unreadable(where: str, error: Exception) -> TinyaotError:
+    return TinyaotError(
+        f"cannot read {where}: {_first_line(error)}",
+        "the file may be damaged, or the operator used in a way TFLite does not define",
+    )
 
 
 def _first_line(error: Exception) -> str:
@@ -223,8 +235,8 @@ def _tensor_name(tensor: Any) -> str:
     return name.decode(errors="replace") if name else ""
 
 
-def _describe_nodes(model: Any) -> list[ModelNode]:
-    """Every operator of the main subgraph; refuses what cannot be compiled."""
+def _describe_nodes(model: Any, problems: list[Problem] | None) -> list[ModelNode]:
+    """Every operator of the main subgraph; refuses, or notes, what cannot be compiled."""
     graph = model.Subgraphs(0)
     nodes: list[ModelNode] = []
     unsupported: list[str] = []
@@ -238,24 +250,33 @@ def _describe_nodes(model: Any) -> list[ModelNode]:
         nodes.append(node)
         if name not in SUPPORTED:
             unsupported.append(str(node))
+            if problems is not None:
+                problems.append(Problem(str(node), _unsupported([str(node)])))
         for position in range(operator.InputsLength()):
             if operator.Inputs(position) < 0 or name in _EDGE_OPERATORS:
                 continue
             tensor = graph.Tensors(operator.Inputs(position))
             kind = _TYPE_NAMES.get(tensor.Type(), "unknown")
             if kind in _FLOAT_TYPES:
-                raise TinyaotError(
+                error = TinyaotError(
                     f"{node} computes in {kind.lower()}: this is not a fully quantized model",
                     "convert with full-integer quantization (int8 activations and weights) and "
                     "a representative data set",
                 )
-    if unsupported:
-        more = f" and {len(unsupported) - 3} more" if len(unsupported) > 3 else ""
-        raise TinyaotError(
-            f"operator not supported: {', '.join(unsupported[:3])}{more}",
-            f"supported are {', '.join(sorted(SUPPORTED))}",
-        )
+                if problems is None:
+                    raise error
+                problems.append(Problem(str(node), error))
+    if unsupported and problems is None:
+        raise _unsupported(unsupported)
     return nodes
+
+
+def _unsupported(nodes: Sequence[str]) -> TinyaotError:
+    more = f" and {len(nodes) - 3} more" if len(nodes) > 3 else ""
+    return TinyaotError(
+        f"operator not supported: {', '.join(nodes[:3])}{more}",
+        f"supported are {', '.join(sorted(SUPPORTED))}",
+    )
 
 
 def _unique_names(graph: Any) -> list[str]:
@@ -324,9 +345,10 @@ def _fields(options: Any) -> dict[str, Any]:
 class _Converter(tflite_frontend.OperatorConverter):
     """TVM's converter with the differences that the module's docstring lists."""
 
-    def __init__(self, *args: Any, nodes: list[ModelNode]) -> None:
+    def __init__(self, *args: Any, nodes: list[ModelNode], problems: list[Problem] | None) -> None:
         super().__init__(*args)
         self._nodes = nodes
+        self._problems = problems
         self._variables = variable_names(self.subgraph, _unique_names(self.subgraph), self.model)
         self.current = "the first operator"
 
@@ -343,21 +365,35 @@ class _Converter(tflite_frontend.OperatorConverter):
         for index in range(self.subgraph.OperatorsLength()):
             operator = self.subgraph.Operators(index)
             self.current = str(self._nodes[index])
-            kind = self.get_op_code_str(operator)
+            kind = self._nodes[index].kind
             if kind in WITHOUT_CODE:
                 continue
             if kind == "ASSIGN_VARIABLE":
                 self.bb.emit(self._assign(operator), name_hint=f"node{index}")
                 continue
             outputs = self.get_output_tensors(operator)
-            if self._is_own_call(kind, operator):
-                results = [self._own_call(kind, operator, place) for place in range(len(outputs))]
-            else:
-                results = [self.convert_map[kind](op=operator)]
+            results = self._results(kind, operator, outputs)
             for place, (output, result) in enumerate(zip(outputs, results, strict=True)):
                 name = f"node{index}_{place}" if place else f"node{index}"
                 value = self.bb.emit(result, name_hint=name)
                 self.exp_tab.set_expr(self._name(output), value)
+
+    def _results(self, kind: str, op: Any, outputs: list[Any]) -> list[ir.Expr]:
+        """The outputs of an operator; stand-ins if it cannot be read and problems are noted."""
+        known = {problem.node for problem in self._problems or ()}
+        if self.current not in known:
+            try:
+                if self._is_own_call(kind, op):
+                    return [self._own_call(kind, op, place) for place in range(len(outputs))]
+                return [self.convert_map[kind](op=op)]
+            except Exception as error:
+                if self._problems is None:
+                    raise
+                known_error = isinstance(error, TinyaotError)
+                reason = error if known_error else _unreadable(self.current, error)
+                self._problems.append(Problem(self.current, reason))  # type: ignore[arg-type]
+        description: dict[str, Any] = {"inputs": [], "output": None, "place": 0, "options": {}}
+        return [self._call("UNREADABLE", [], description, output) for output in outputs]
 
     def _is_own_call(self, kind: str, op: Any) -> bool:
         if kind not in _OWN_INT16_CALLS:
@@ -388,7 +424,7 @@ class _Converter(tflite_frontend.OperatorConverter):
         """A call that stores its value in a variable; what it returns is not used."""
         tensors = self.get_input_tensors(op)
         inputs = [self._quantization(tensor) for tensor in tensors]
-        description = {"inputs": inputs, "output": None, "place": 0, "options": {}}
+        description: dict[str, Any] = {"inputs": inputs, "output": None, "place": 0, "options": {}}
         arguments = [self._operand(tensor) for tensor in tensors]
         return self._call("ASSIGN_VARIABLE", arguments, description, tensors[1])
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from tvm import ir
 
-from tinyaot.compiler.frontend.imported import Imported, Port
+from tinyaot.compiler.frontend.imported import Imported, Port, Problem
 from tinyaot.compiler.graph import Graph, State, Tensor
 from tinyaot.compiler.legalize import (
     convolution,
@@ -45,7 +45,7 @@ from tinyaot.compiler.legalize.group import (
 from tinyaot.compiler.legalize.onnx_call import OnnxCall, onnx_call, real_constant
 from tinyaot.compiler.legalize.onnx_movement import movement_of
 from tinyaot.compiler.legalize.onnx_place import Place
-from tinyaot.compiler.legalize.relax_reader import RelaxReader, dtype_of, op_name
+from tinyaot.compiler.legalize.relax_reader import RelaxReader, dtype_of, op_name, shape_of
 from tinyaot.compiler.legalize.tflite_call import TFLiteCall, by_type, tflite_kind
 from tinyaot.schedules.workload import Requantize
 from tinyaot.targets import TinyaotError
@@ -101,12 +101,14 @@ def _misfit(error: FactorError) -> tuple[str, str]:
     )
 
 
-def legalize(imported: Imported, name: str) -> Graph:
+def legalize(imported: Imported, name: str, problems: list[Problem] | None = None) -> Graph:
     """Turns an imported model into a graph of integer operators.
 
     Args:
         imported: the Relax module and its ports.
         name: C identifier of the model.
+        problems: receives what is wrong with operators, whose results are then stood in for; if
+            None the first error is raised.
 
     Returns:
         A graph whose activations are int8; inputs and outputs keep the model's type, and those
@@ -115,12 +117,13 @@ def legalize(imported: Imported, name: str) -> Graph:
     Raises:
         TinyaotError: an operator has no rule; names the node.
     """
-    return _Legalizer(imported).run(name)
+    return _Legalizer(imported, problems).run(name)
 
 
 class _Legalizer:
-    def __init__(self, imported: Imported) -> None:
+    def __init__(self, imported: Imported, problems: list[Problem] | None = None) -> None:
         self._imported = imported
+        self._problems = problems
         self._reader = RelaxReader(imported.module["main"])
         self._builder = GraphBuilder()
         self._values: dict[Any, Value] = {}
@@ -149,15 +152,19 @@ class _Legalizer:
         fields = list(result.fields) if isinstance(result, ir.Tuple) else [self._reader.result]
         outputs: list[str] = []
         for expr, port in zip(fields, self._imported.outputs, strict=True):
-            outputs.append(self._output(expr, port, outputs))
+            try:
+                outputs.append(self._output(expr, port, outputs))
+            except TinyaotError as error:
+                self._note(f'output "{port.name}"', error)
         missing = [
             port.name
             for param, port in zip(self._reader.params, self._imported.inputs, strict=True)
             if param not in self._inputs
         ]
-        if missing:
+        if missing and not self._problems:
             raise TinyaotError(f'input "{missing[0]}" is not used', "remove it from the model")
-        inputs = tuple(self._inputs[param].name for param in self._reader.params)
+        used = (param for param in self._reader.params if param in self._inputs)
+        inputs = tuple(self._inputs[param].name for param in used)
         graph = Graph(
             name,
             dict(self._builder.tensors),
@@ -170,7 +177,7 @@ class _Legalizer:
                 for state in self._imported.states
             ),
         )
-        return graph.renamed(self._port_names(graph))
+        return graph if self._problems else graph.renamed(self._port_names(graph))
 
     def _port_names(self, graph: Graph) -> dict[str, str]:
         """New names that give the outputs those of the model: tensors are named after nodes."""
@@ -239,8 +246,27 @@ class _Legalizer:
     def _activation(self, expr: Any) -> Value:
         var = self._reader.follow(expr)
         if var not in self._values:
-            self._values[var] = self._convert(var)
+            try:
+                self._values[var] = self._convert(var)
+            except TinyaotError as error:
+                if self._problems is None:
+                    raise
+                self._values[var] = self._stand_in(var, error)
         return self._values[var]
+
+    def _stand_in(self, var: Any, error: TinyaotError) -> Value:
+        """Notes what is wrong and stands in for the result."""
+        origin, name = self._origin(var)
+        self._note(origin, error)
+        dtype = dtype_of(var)
+        tensor = Tensor(name, shape_of(var), "int8" if dtype == "uint8" else dtype, 1.0)
+        return Value(self._builder.add_tensor(tensor), identity(len(tensor.shape)))
+
+    def _note(self, origin: str, error: TinyaotError) -> None:
+        if self._problems is None:
+            raise error
+        if origin not in (problem.node for problem in self._problems):
+            self._problems.append(Problem(origin, error))
 
     def _convert(self, var: Any) -> Value:
         call = self._reader.value(var)

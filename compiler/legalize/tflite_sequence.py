@@ -77,9 +77,9 @@ def transpose_conv(call: TFLiteCall) -> Value:
         dtype=source.dtype,
         input_shape=source.shape,  # type: ignore[arg-type]
         output_shape=output.shape,  # type: ignore[arg-type]
-        kernel=kernel,  # type: ignore[arg-type]
+        kernel=kernel,
         strides=strides,
-        padding=tuple(padding),  # type: ignore[arg-type]
+        padding=tuple(padding),
         input_zero_point=input_zero_point,
         output_zero_point=output.zero_point,
         clamp=activation_range(*_BOUNDS[activation], output.scale, output.zero_point, output.dtype),
@@ -238,7 +238,8 @@ def _folded(
 ) -> NDArray[np.int32]:
     """Biases less what the zero point adds to the sums of products; wraps as int32 does."""
     total = bias.astype(np.int64) - zero_point * weight.astype(np.int64).sum(axis=2)
-    return total.astype(np.int32)
+    wrapped: NDArray[np.int32] = total.astype(np.int32)
+    return wrapped
 
 
 RULES: dict[str, Callable[[TFLiteCall], Value]] = {
