@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyaot.compiler import reference_elementwise, reference_sequence
+from tinyaot.compiler import reference_elementwise, reference_reduction, reference_sequence
 from tinyaot.compiler.graph import Graph, Node
 from tinyaot.compiler.legalize.fixed_point import (
     requantize,
@@ -393,4 +393,5 @@ _FUNCTIONS: dict[type[Any], Callable[[Any, list[Int64], Constants], Int64]] = {
     WideSigmoid: _wide_sigmoid,
     WideSoftmax: _wide_softmax,
     **reference_elementwise.FUNCTIONS,
+    **reference_reduction.FUNCTIONS,
 }

@@ -39,6 +39,7 @@ _RULE_MODULES = (
     "tinyaot.schedules.generic.reduction",
     "tinyaot.schedules.generic.resize",
     "tinyaot.schedules.generic.sequence",
+    "tinyaot.schedules.generic.strided",
     "tinyaot.schedules.generic.wide",
     "tinyaot.schedules.cortex_m.scalar_convolution",
     "tinyaot.schedules.cortex_m.scalar_depthwise",

@@ -66,6 +66,14 @@ _OWN_CALLS: dict[str, Any] = {
     "ABS": None,
     "ADD": tflite.AddOptions,
     "ADD_N": None,
+    "ARG_MAX": None,
+    "ARG_MIN": None,
+    "BATCH_MATMUL": tflite.BatchMatMulOptions,
+    "L2_NORMALIZATION": None,
+    "MEAN": None,
+    "REDUCE_MAX": None,
+    "REDUCE_MIN": None,
+    "SUM": None,
     "CAST": None,
     "DIV": tflite.DivOptions,
     "EQUAL": None,
@@ -81,6 +89,7 @@ _OWN_CALLS: dict[str, Any] = {
     "MUL": tflite.MulOptions,
     "NOT_EQUAL": None,
     "PRELU": None,
+    "QUANTIZE": None,
     "SELECT_V2": None,
     "SQUARED_DIFFERENCE": None,
     "SUB": tflite.SubOptions,
@@ -136,8 +145,6 @@ SUPPORTED = frozenset(
         "DEQUANTIZE",
         "FULLY_CONNECTED",
         "MAX_POOL_2D",
-        "MEAN",
-        "QUANTIZE",
         "RELU",
         "RELU6",
         "RELU_N1_TO_1",
@@ -396,6 +403,9 @@ class _Converter(tflite_frontend.OperatorConverter):
         return [self._call("UNREADABLE", [], description, output) for output in outputs]
 
     def _is_own_call(self, kind: str, op: Any) -> bool:
+        if kind == "QUANTIZE":
+            source = self.get_input_tensors(op)[0]
+            return _TYPE_NAMES.get(source.tensor.Type()) not in _FLOAT_TYPES
         if kind not in _OWN_INT16_CALLS:
             return kind in _OWN_CALLS
         return "INT16" in (

@@ -28,6 +28,7 @@ from tinyaot.compiler.legalize import (
     reduction,
     tflite_elementwise,
     tflite_movement,
+    tflite_reduction,
     tflite_sequence,
     tflite_wide,
 )
@@ -75,6 +76,7 @@ TFLITE: dict[str, Callable[[TFLiteCall], Value]] = {
     "TANH": by_type(int8=lookup.tanh_int8, int16=tflite_wide.sigmoid("tanh")),
     **tflite_elementwise.RULES,
     **tflite_movement.RULES,
+    **tflite_reduction.RULES,
     **tflite_sequence.RULES,
     **tflite_wide.RULES,
 }
@@ -312,16 +314,18 @@ class _Legalizer:
             )
         real_scale = float(scale.reshape(-1)[0])
         dtype = dtype_of(call)
-        if dtype not in _INTEGER_TYPES or not real_scale > 0:
+        edge = dtype == "int16" and body.call in self._reader.params
+        if not (edge or dtype in _INTEGER_TYPES) or not real_scale > 0:
             raise TinyaotError(
                 f"{origin} has an output of type {dtype} with scale {real_scale:g}",
                 "activations may be int8 or uint8 with a positive scale",
             )
         shifted = int(zero_point.reshape(-1)[0]) - zero_point_shift(dtype)
-        low, high = body.clamp(real_scale, shifted, "int8")
+        stored = "int16" if edge else "int8"
+        low, high = body.clamp(real_scale, shifted, stored)
         if clamp is not None:
             low, high = max(low, clamp[0]), min(high, clamp[1])
-        group = Group(self._context, name, origin, real_scale, shifted, "int8", (low, high))
+        group = Group(self._context, name, origin, real_scale, shifted, stored, (low, high))
         try:
             return self._operator(group, body.call)
         except FactorError as error:
@@ -380,7 +384,7 @@ class _Legalizer:
         port = self._imported.inputs[self._reader.params.index(param)]
         known = self._inputs.get(param)
         if known is None:
-            tensor = Tensor(port.name, port.shape, "int8", group.scale, group.zero_point)
+            tensor = Tensor(port.name, port.shape, group.dtype, group.scale, group.zero_point)
             return self._input(param, tensor)
         if (known.scale, known.zero_point) != (group.scale, group.zero_point):
             raise TinyaotError(f'input "{port.name}" is quantized in two ways', "quantize it once")
@@ -393,7 +397,8 @@ class _Legalizer:
         if dtype in _STORED_TYPES:
             value = self._activation(expr)
         elif self._is_dequantized(expr):
-            value, dtype = self._context.operand(expr, origin), "int8"
+            value = self._context.operand(expr, origin)
+            dtype = value.tensor.dtype
         else:
             raise TinyaotError(
                 f"{origin} is float and not dequantized", "quantize the last operator too"

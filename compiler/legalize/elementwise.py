@@ -182,7 +182,8 @@ def requantize(group: Group, source: Value) -> Value:
     `MultiplyByQuantizedMultiplier` to the value less its zero point.
     """
     same_scale = (source.scale, source.zero_point) == (group.scale, group.zero_point)
-    if same_scale and group.clamp == (-128, 127):
+    limits = np.iinfo(group.dtype)
+    if same_scale and group.clamp == (limits.min, limits.max):
         return source
     tensor = group.builder.store_as(source, source.stored, group.origin)
     multiplier, shift = quantize_multiplier(source.scale / group.scale)

@@ -101,7 +101,7 @@ def mean(group: Group, call: Any) -> Value:
     outer = math.prod(tensor.shape[: places[0]])
     inner = math.prod(tensor.shape[places[-1] + 1 :])
     count = math.prod(tensor.shape[places[0] : places[-1] + 1])
-    multiplier, shift = _mean_multiplier(source.scale / group.scale, count, group.rounding)
+    multiplier, shift = mean_multiplier(source.scale / group.scale, count, group.rounding)
     workload = Mean(
         outer=outer,
         reduced=count,
@@ -123,7 +123,7 @@ def _neighbours(places: Iterable[int]) -> bool:
     return ordered == list(range(ordered[0], ordered[-1] + 1))
 
 
-def _mean_multiplier(factor: float, count: int, rounding: str) -> tuple[int, int]:
+def mean_multiplier(factor: float, count: int, rounding: str) -> tuple[int, int]:
     """The factor divided by the number of elements, in TFLite's integer steps for TFLite models.
 
     Source: `QuantizedMeanOrSum` in TFLite's `reference/reduce.h`.
