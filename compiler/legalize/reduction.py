@@ -165,8 +165,6 @@ def softmax(group: Group, call: Any) -> Value:
     if group.rounding == "single":
         result = _scaled_softmax(group, tensor, rows, depth, source.scale * beta)
         return replace(result, stored=stored)
-    if stored != identity(rank):
-        raise group.unsupported(f"takes softmax over axis {axis}", "use the last axis")
     if group.dtype != "int8" or not math.isclose(group.scale, 1 / 256) or group.zero_point != -128:
         raise group.unsupported(
             f"writes softmax with scale {group.scale:g} and zero point {group.zero_point}",
@@ -181,7 +179,7 @@ def softmax(group: Group, call: Any) -> Value:
     output = group.builder.emit(
         workload, (tensor,), group.output(tensor.shape), group.origin, constants
     )
-    return group.done(output)
+    return group.done(output, stored)
 
 
 def _scaled_softmax(group: Group, tensor: Tensor, rows: int, depth: int, scale: float) -> Value:
