@@ -48,6 +48,7 @@ _RULE_MODULES = (
     "tinyaot.schedules.cortex_m.dsp_dense",
     "tinyaot.schedules.cortex_m.dsp_elementwise",
     "tinyaot.schedules.cortex_m.dsp_pooling",
+    "tinyaot.schedules.cortex_m.dsp_softmax",
     "tinyaot.schedules.cortex_m.mve_convolution",
     "tinyaot.schedules.cortex_m.mve_depthwise",
 )

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from tinyaot.compiler.codegen.module import emit_program
 from tinyaot.compiler.graph import Graph, Node, Tensor
+from tinyaot.compiler.legalize.fixed_point import softmax_exp_table
 from tinyaot.compiler.memory.layout import plan_memory
 from tinyaot.compiler.reference import evaluate
 from tinyaot.compiler.scheduling import Operator, schedule_graph
@@ -31,6 +32,7 @@ from tinyaot.schedules.workload import (
     Mean,
     Pool2D,
     Requantize,
+    Softmax,
     Workload,
 )
 from tinyaot.targets import build_image, get_target, run_image
@@ -280,6 +282,13 @@ def lookup(rng: Random) -> Case:
     return Case(Lookup(size), (size,), size, {"table": table})
 
 
+def softmax(rng: Random) -> Case:
+    rows = int(rng.integers(1, 4))
+    depth = int(rng.choice([1, 2, 12, 100, 1000], p=[0.1, 0.2, 0.4, 0.2, 0.1]))
+    table = softmax_exp_table(float(rng.choice([0.004, 0.05, 0.3])), 1.0)
+    return Case(Softmax(rows, depth), (rows * depth,), rows * depth, {"table": table})
+
+
 def copy(size: int) -> Requantize:
     """The same values."""
     return Requantize(size, "int8", "int8", 0, 0, HALF, 1, FULL)
@@ -377,7 +386,7 @@ def test_dense_layers(seed: int, tmp_path: Path) -> None:
 
 
 OTHERS: tuple[Callable[[Random], Case], ...] = (
-    *(pool, pool, global_pool, mean, add, requantize, lookup),
+    *(pool, pool, global_pool, mean, add, requantize, lookup, softmax),
 )
 
 
