@@ -21,7 +21,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tinyaot.compiler.frontend import onnx, onnx_qoperator, tflite
+from tinyaot.compiler import legalize
+from tinyaot.compiler.frontend import onnx, onnx_qoperator, tflite, tflite_state
+from tinyaot.compiler.legalize import tflite_sequence
 from tinyaot.targets import FEATURES, get_board, get_target, list_targets
 from tinyaot.tools.baseline import PEERS, load_baseline
 
@@ -61,6 +63,47 @@ def operators() -> str:
         textwrap.fill(f"**{form}:** {', '.join(sorted(names))}.", width=100)
         for form, names in lists.items()
     )
+
+
+def coverage() -> str:
+    """The TFLite operators with the types of activations that they work on."""
+    moves = ("any",)
+
+    def types(kind: str) -> tuple[str, ...]:
+        if kind in tflite_state.WITHOUT_CODE:
+            return moves
+        if kind in tflite.INT16_TOO:
+            return ("int8", "int16")
+        if kind in tflite_sequence.TYPES:
+            return tflite_sequence.TYPES[kind]
+        rule = legalize.TFLITE.get(kind)
+        if rule is None:
+            return moves if kind in _VIEWS else ("int8",)
+        return getattr(rule, "types", moves)
+
+    rows = [(kind, ", ".join(types(kind))) for kind in sorted(tflite.SUPPORTED)]
+    # Two operators a line.
+    half = (len(rows) + 1) // 2
+    second = [*rows[half:], ("", "")][:half]
+    heading = ("operator", "types", "operator", "types")
+    return table(
+        heading, [(*left, *right) for left, right in zip(rows[:half], second, strict=True)]
+    )
+
+
+_VIEWS = frozenset({"EXPAND_DIMS", "RESHAPE", "SQUEEZE"})
+
+
+def onnx_coverage() -> str:
+    """The ONNX operators by how they are read."""
+    groups = {
+        "element by element": onnx.ELEMENTWISE,
+        "moving elements": onnx.MOVEMENT,
+        "all others": onnx.SUPPORTED - onnx.ELEMENTWISE - onnx.MOVEMENT,
+        "in QOperator form": frozenset(onnx_qoperator.REWRITES),
+    }
+    rows = [(name, ", ".join(sorted(kinds))) for name, kinds in groups.items()]
+    return table(("", "operators"), rows)
 
 
 def measured(results: Sequence[dict[str, Any]], files: dict[str, int]) -> str:
@@ -110,7 +153,12 @@ def measured(results: Sequence[dict[str, Any]], files: dict[str, int]) -> str:
     return f"{speed}\n\n{memory}\n\nMeasured at commit {commit}."
 
 
-PARTS: dict[str, Callable[[], str]] = {"targets": targets, "operators": operators}
+PARTS: dict[str, Callable[[], str]] = {
+    "targets": targets,
+    "operators": operators,
+    "coverage": coverage,
+    "onnx_coverage": onnx_coverage,
+}
 
 
 def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

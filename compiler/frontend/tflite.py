@@ -134,6 +134,9 @@ _OWN_CALLS: dict[str, Any] = {
     "ZEROS_LIKE": None,
 }
 
+INT16_TOO = frozenset(_OWN_INT16_CALLS)
+"""Operators that reach legalization through TVM on int8 and as themselves on int16."""
+
 SUPPORTED = frozenset(
     {
         *_OWN_CALLS,

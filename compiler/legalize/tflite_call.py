@@ -265,7 +265,7 @@ class TFLiteCall:
 
 
 def by_type(**rules: Rule) -> Rule:
-    """A rule that is another one for each type of input 0."""
+    """A rule that is another one for each type of input 0; `types` of the result names them."""
 
     def rule(call: TFLiteCall) -> Value:
         if call.dtype not in rules:
@@ -274,4 +274,5 @@ def by_type(**rules: Rule) -> Rule:
             )
         return rules[call.dtype](call)
 
+    rule.types = tuple(rules)  # type: ignore[attr-defined]
     return rule

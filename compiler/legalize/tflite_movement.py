@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tinyaot.compiler.graph import Tensor
 from tinyaot.compiler.legalize.builder import Value, element_type
 from tinyaot.compiler.legalize.rearrange import concatenate, rearrange, strides_of
-from tinyaot.compiler.legalize.tflite_call import TFLiteCall
+from tinyaot.compiler.legalize.tflite_call import TFLiteCall, by_type
 from tinyaot.schedules.workload import Gather, Pad, ResizeBilinear
 
 Indices = NDArray[np.int64]
@@ -394,8 +394,6 @@ def _gather_computed(call: TFLiteCall, source: Tensor, axis: int) -> Value:
 def resize_bilinear(call: TFLiteCall) -> Value:
     """RESIZE_BILINEAR of int8; source: `ResizeBilinearInteger`."""
     source, output = call.tensor(0), call.output()
-    if source.dtype != "int8":
-        raise call.unsupported(f"works on {source.dtype}", "TFLite Micro supports int8")
     shape = _image(call, source)
     corners, centers = bool(call.options["AlignCorners"]), bool(call.options["HalfPixelCenters"])
     constants = {}
@@ -526,7 +524,7 @@ RULES: dict[str, Callable[[TFLiteCall], Value]] = {
     "PADV2": pad,
     "RANK": rank,
     "READ_VARIABLE": read_variable,
-    "RESIZE_BILINEAR": resize_bilinear,
+    "RESIZE_BILINEAR": by_type(int8=resize_bilinear),
     "RESIZE_NEAREST_NEIGHBOR": resize_nearest_neighbor,
     "REVERSE_V2": reverse_v2,
     "SHAPE": shape,

@@ -242,6 +242,13 @@ def _folded(
     return wrapped
 
 
+TYPES: dict[str, tuple[str, ...]] = {
+    "SVDF": ("int8",),
+    "TRANSPOSE_CONV": ("int8", "int16"),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": ("int8",),
+}
+"""Types of activations that the rules work on."""
+
 RULES: dict[str, Callable[[TFLiteCall], Value]] = {
     "SVDF": svdf,
     "TRANSPOSE_CONV": transpose_conv,
