@@ -51,6 +51,7 @@ _RULE_MODULES = (
     "tinyaot.schedules.cortex_m.dsp_softmax",
     "tinyaot.schedules.cortex_m.mve_convolution",
     "tinyaot.schedules.cortex_m.mve_depthwise",
+    "tinyaot.schedules.cortex_m.mve_dense",
 )
 
 

@@ -21,13 +21,16 @@ from kernel_cases import (
     on_colours,
     on_one_pixel,
     pointwise,
+    quantization,
+    scaling,
+    weight,
 )
 
 from tinyaot.compiler.legalize.fixed_point import requantize
 from tinyaot.schedules.cortex_m.mve_requantize import is_signed, outputs, solve_vector
 from tinyaot.schedules.cortex_m.requantize import fold_channels
 from tinyaot.schedules.registry import UnsuitableError, find_rules
-from tinyaot.schedules.workload import Workload
+from tinyaot.schedules.workload import FullyConnected, Workload
 from tinyaot.targets import get_target
 
 on_device = pytest.mark.skipif(
@@ -69,6 +72,18 @@ def depthwise_3x3(rng: Random) -> Case:
     return depthwise(rng, (3, 3), 4 * int(rng.integers(1, 12)), largest=16)
 
 
+def dense(rng: Random) -> Case:
+    """With one scale or several, and any number of inputs."""
+    batch, outputs = int(rng.choice([1, 1, 3])), int(rng.integers(1, 40))
+    inputs = int(rng.choice([rng.integers(1, 40), rng.integers(40, 300), 128, 256]))
+    constants = {"weight": weight(rng, outputs, inputs), **scaling(rng, outputs, inputs)}
+    if rng.random() < 0.6:
+        constants["multiplier"][:] = constants["multiplier"][0]
+        constants["shift"][:] = constants["shift"][0]
+    workload = FullyConnected(batch, inputs, outputs, **quantization(rng))
+    return Case(workload, (batch * inputs,), batch * outputs, constants)
+
+
 CONVOLUTIONS: tuple[Callable[[Random], Case], ...] = (
     *(any_convolution, any_convolution, strided_pointwise),
     *(pointwise, three_wide, on_colours, on_one_pixel),
@@ -87,6 +102,12 @@ def test_depthwise_convolutions(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     makers = (any_depthwise, depthwise_3x3, depthwise_3x3)
     check([make(rng) for make in makers for _ in range(14)], tmp_path, others=2)
+
+
+@on_device
+def test_dense_layers(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    check([dense(rng) for _ in range(45)], tmp_path, others=2)
 
 
 @on_device
