@@ -42,6 +42,7 @@ _RULE_MODULES = (
     "tinyaot.schedules.generic.strided",
     "tinyaot.schedules.generic.wide",
     "tinyaot.schedules.cortex_m.scalar_convolution",
+    "tinyaot.schedules.cortex_m.scalar_dense",
     "tinyaot.schedules.cortex_m.scalar_depthwise",
     "tinyaot.schedules.cortex_m.dsp_convolution",
     "tinyaot.schedules.cortex_m.dsp_depthwise",

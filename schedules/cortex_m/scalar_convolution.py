@@ -16,6 +16,7 @@ import math
 from tvm.script import tirx as T
 
 from tinyaot.schedules.cortex_m.calls import Buffer, Expr, at, call
+from tinyaot.schedules.cortex_m.scalar_dense import FOURS, FOURS_THUMB2, dense
 from tinyaot.schedules.cortex_m.scalar_layer import (
     BLOCKS,
     MATMUL_HEADERS,
@@ -29,7 +30,7 @@ from tinyaot.schedules.cortex_m.scalar_layer import (
 from tinyaot.schedules.cortex_m.scalar_requantize import FORMS
 from tinyaot.schedules.cortex_m.scalar_window import LANES, ROW_BLOCKS, Axis, Tables, Window
 from tinyaot.schedules.registry import Constants, Decisions, Kernel, Space, rule
-from tinyaot.schedules.workload import Conv2D
+from tinyaot.schedules.workload import Conv2D, FullyConnected
 
 # Entries of a ring that must save half of all steps.
 _RING_SCALE = 16384
@@ -39,9 +40,19 @@ def _is_pointwise(workload: Conv2D) -> bool:
     return workload.kernel == (1, 1) and not any(workload.padding)
 
 
+def _is_dense(workload: Conv2D) -> bool:
+    """Whether the only window is the whole input."""
+    return (
+        math.prod(workload.output_shape[:3]) == 1
+        and workload.input_shape[1:3] == workload.kernel
+        and workload.groups == 1
+        and not any(workload.padding)
+    )
+
+
 def _space(workload: Conv2D) -> Space:
     """`row_blocks`, see `Window`: few steps, and among those alike a small ring."""
-    if _is_pointwise(workload):
+    if _is_pointwise(workload) or _is_dense(workload):
         return {}
 
     def cost(row_blocks: int) -> float:
@@ -49,6 +60,22 @@ def _space(workload: Conv2D) -> Space:
         return window.steps * (1 + window.rows.reach * window.row_size / _RING_SCALE)
 
     return {"row_blocks": tuple(sorted(ROW_BLOCKS, key=cost))}
+
+
+def _is_batch(workload: FullyConnected) -> bool:
+    return workload.batch > 1
+
+
+@rule(FullyConnected, applies=_is_batch, derive=derive)
+def fully_connected(workload: FullyConnected, decisions: Decisions) -> Kernel:
+    """The rows of a batch as pixels, for any core."""
+    return _batch(workload, decisions, BLOCKS)
+
+
+@rule(FullyConnected, features={"thumb2"}, applies=_is_batch, derive=derive)
+def fully_connected_thumb2(workload: FullyConnected, decisions: Decisions) -> Kernel:
+    """The rows of a batch as pixels."""
+    return _batch(workload, decisions, ROWS)
 
 
 @rule(Conv2D, space=_space, derive=derive)
@@ -65,9 +92,30 @@ def conv2d_thumb2(workload: Conv2D, decisions: Decisions) -> Kernel:
 
 def _convolution(workload: Conv2D, decisions: Decisions, multiplier: Multiplier) -> Kernel:
     form = decisions["form"]
+    if _is_dense(workload):
+        fours = FOURS if multiplier is BLOCKS else FOURS_THUMB2
+        inputs, outputs = math.prod(workload.input_shape), workload.output_shape[3]
+        return dense(workload, inputs, outputs, form, fours)
     if _is_pointwise(workload):
         return _pointwise(workload, form, multiplier)
     return _windows(workload, decisions["row_blocks"], form, multiplier)
+
+
+def _batch(workload: FullyConnected, decisions: Decisions, multiplier: Multiplier) -> Kernel:
+    pixels = Conv2D(
+        input_shape=(1, 1, workload.batch, workload.input_size),
+        output_shape=(1, 1, workload.batch, workload.output_size),
+        kernel=(1, 1),
+        strides=(1, 1),
+        padding=(0, 0, 0, 0),
+        dilation=(1, 1),
+        groups=1,
+        input_zero_point=workload.input_zero_point,
+        output_zero_point=workload.output_zero_point,
+        clamp=workload.clamp,
+        rounding=workload.rounding,
+    )
+    return _pointwise(pixels, decisions["form"], multiplier)
 
 
 def _pointwise(workload: Conv2D, form: int, multiplier: Multiplier) -> Kernel:

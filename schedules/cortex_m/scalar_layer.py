@@ -28,10 +28,10 @@ class Multiplier:
     """A C function for the matrix product and the order in which it reads weights."""
 
     name: str
-    order: Callable[[NDArray[np.generic]], NDArray[np.generic]]
+    order: Callable[[NDArray[np.int8]], NDArray[np.int8]]
 
 
-def _in_blocks(weight: NDArray[np.generic]) -> NDArray[np.generic]:
+def _in_blocks(weight: NDArray[np.int8]) -> NDArray[np.int8]:
     """(channels, taps) in blocks of eight channels, [tap][channel]; the last may be narrower."""
     blocks = [weight[first : first + 8].T.reshape(-1) for first in range(0, len(weight), 8)]
     return np.concatenate(blocks)
@@ -54,7 +54,8 @@ def target_channels(workload: Layer, constants: Constants) -> Channels:
         weight = weight.transpose(2, 0, 1)
     weight = weight.reshape(len(weight), -1)
     lowest = weight == -128
-    if np.any(lowest[:, 1:] & lowest[:, :-1]):
+    in_pairs = not isinstance(workload, FullyConnected) or workload.batch > 1
+    if in_pairs and np.any(lowest[:, 1:] & lowest[:, :-1]):
         raise UnsuitableError("two neighbouring weights of -128")
     return fold_channels(
         weight,

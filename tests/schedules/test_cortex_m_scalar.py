@@ -26,6 +26,7 @@ from kernel_cases import (
     on_colours,
     on_one_pixel,
     pointwise,
+    quantization,
     scaling,
     weight,
 )
@@ -40,7 +41,7 @@ from tinyaot.schedules.cortex_m.scalar_requantize import (
     solve,
 )
 from tinyaot.schedules.registry import choose
-from tinyaot.schedules.workload import Conv2D
+from tinyaot.schedules.workload import Conv2D, FullyConnected
 from tinyaot.targets import get_target
 
 TARGETS = ("host", "cortex-m0plus", "cortex-m3")
@@ -111,6 +112,36 @@ DEPTHWISE = (depthwise_3x3, depthwise_3x3, any_depthwise, any_depthwise, column)
 def test_depthwise_convolutions(target: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(7)
     check([make(rng) for make in DEPTHWISE for _ in range(6)], tmp_path, target)
+
+
+def dense(rng: Random) -> Case:
+    inputs, outputs = int(rng.integers(1, 80)), int(rng.integers(1, 20))
+    batch = int(rng.choice([1, 1, 1, 2, 5]))
+    workload = FullyConnected(batch, inputs, outputs, **quantization(rng))
+    constants = {
+        "weight": rng.integers(-127 if batch > 1 else -128, 128, (outputs, inputs)).astype(np.int8),
+        **scaling(rng, outputs, inputs),
+    }
+    # A neuron that never changes.
+    constants["weight"][outputs // 2] = 0
+    constants["bias"][outputs // 2] = rng.integers(-(2**28), 2**28)
+    return Case(workload, (batch * inputs,), batch * outputs, constants)
+
+
+def one_window(rng: Random) -> Case:
+    """A convolution whose only window is the whole input."""
+    case = convolution(rng, (3, 2), int(rng.integers(1, 9)), int(rng.integers(1, 9)))
+    assert isinstance(case.workload, Conv2D)
+    shapes = (1, 3, 2, case.workload.input_shape[3]), (1, 1, 1, case.workload.output_shape[3])
+    rest = {"strides": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1)}
+    workload = replace(case.workload, input_shape=shapes[0], output_shape=shapes[1], **rest)
+    return Case(workload, (math.prod(shapes[0]),), math.prod(shapes[1]), case.constants)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_dense_layers(target: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(8)
+    check([dense(rng) for _ in range(24)] + [one_window(rng) for _ in range(6)], tmp_path, target)
 
 
 @pytest.mark.parametrize("target", TARGETS)
