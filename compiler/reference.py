@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tinyaot.compiler import reference_elementwise, reference_reduction, reference_sequence
 from tinyaot.compiler.graph import Graph, Node
 from tinyaot.compiler.legalize.fixed_point import (
+    inverse_sqrt,
     requantize,
     requantize_by,
     rounding_divide_by_pot,
@@ -56,6 +57,7 @@ from tinyaot.schedules.workload_wide import (
     WideConv2D,
     WidePool2D,
     WideRamp,
+    WideRsqrt,
     WideSigmoid,
     WideSoftmax,
 )
@@ -311,6 +313,13 @@ def _linear_resize(workload: LinearResize, inputs: list[Int64], constants: Const
     return _rescaled(x, workload, _scalars(workload.multiplier, workload.shift))
 
 
+def _wide_rsqrt(workload: WideRsqrt, inputs: list[Int64], constants: Constants) -> Int64:
+    multiplier, shift = inverse_sqrt(np.maximum(inputs[0], 1))
+    roots = requantize(np.ones_like(shift), multiplier, shift + 20, "double")
+    scaled = requantize_by(roots, (workload.factor[0], workload.factor[1] - 20))
+    return np.where(inputs[0] > 0, np.clip(scaled, -32768, 32767), 32767)
+
+
 def _pad(workload: Pad, inputs: list[Int64], constants: Constants) -> Int64:
     x = inputs[0].reshape(workload.input_shape)
     return np.pad(x, workload.padding, constant_values=workload.value)
@@ -390,6 +399,7 @@ _FUNCTIONS: dict[type[Any], Callable[[Any, list[Int64], Constants], Int64]] = {
     WideConv2D: _wide_conv2d,
     WidePool2D: _pool2d,
     WideRamp: _wide_ramp,
+    WideRsqrt: _wide_rsqrt,
     WideSigmoid: _wide_sigmoid,
     WideSoftmax: _wide_softmax,
     **reference_elementwise.FUNCTIONS,

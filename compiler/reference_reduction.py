@@ -13,12 +13,17 @@ from tinyaot.compiler.legalize.fixed_point import (
     inverse_sqrt,
     requantize,
     requantize_by,
+    rounding_divide_by_pot,
+    softmax_outputs,
 )
+from tinyaot.compiler.legalize.fixed_point_logarithm import log_softmax
 from tinyaot.compiler.legalize.fixed_point_wide import requantize_wide
 from tinyaot.schedules.workload_reduction import (
     L2Normalization,
+    LogSoftmax,
     Reduce,
     ReduceExtreme,
+    SoftmaxInt16,
     StridedMatMul,
 )
 
@@ -80,9 +85,32 @@ def _l2_normalization(
     return np.clip(requantize(rows, multiplier, shift + 7, "double"), -128, 127)
 
 
+def _exponentials(rows: Int64, table: Int64) -> tuple[Int64, Int64, Int64]:
+    """Differences to each row's largest, their exponentials in Q0.31, and the sums in Q12.19."""
+    differences = rows - rows.max(axis=1, keepdims=True)
+    exponentials = table[-differences]
+    total = rounding_divide_by_pot(exponentials, 12).sum(axis=1, keepdims=True)
+    return differences, exponentials, total
+
+
+def _log_softmax(workload: LogSoftmax, inputs: list[Int64], constants: Constants) -> Int64:
+    rows = inputs[0].reshape(workload.rows, workload.depth)
+    differences, _, total = _exponentials(rows, constants["exponential"])
+    scaled = constants["scaled"][-differences]
+    return log_softmax(differences, scaled, total, workload.reverse, workload.smallest)
+
+
+def _softmax_int16(workload: SoftmaxInt16, inputs: list[Int64], constants: Constants) -> Int64:
+    rows = inputs[0].reshape(workload.rows, workload.depth)
+    _, exponentials, total = _exponentials(rows, constants["table"])
+    return softmax_outputs(exponentials, total, 16)
+
+
 FUNCTIONS: dict[type[Any], Callable[[Any, list[Int64], Constants], Int64]] = {
     L2Normalization: _l2_normalization,
+    LogSoftmax: _log_softmax,
     Reduce: _reduce,
     ReduceExtreme: _reduce_extreme,
+    SoftmaxInt16: _softmax_int16,
     StridedMatMul: _strided_matmul,
 }

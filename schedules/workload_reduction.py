@@ -80,3 +80,26 @@ class L2Normalization(Workload):
     rows: int
     depth: int
     input_zero_point: int
+
+
+@dataclass(frozen=True)
+class LogSoftmax(Workload):
+    """Logarithm of softmax over the last axis of int8 (rows, depth), in steps of 1/16 below 127.
+
+    Constants exponential and scaled, int32 (256): of a difference d to the row's largest,
+    exp(-d * scale) in Q0.31 as in `Softmax`, and -d * scale in Q5.26. `reverse` takes the latter
+    back to input steps; differences below `smallest` add nothing.
+    """
+
+    rows: int
+    depth: int
+    reverse: Factor
+    smallest: int
+
+
+@dataclass(frozen=True)
+class SoftmaxInt16(Workload):
+    """`Softmax` of int8 with an int16 result, in steps of 1/65536 from -32768 on."""
+
+    rows: int
+    depth: int

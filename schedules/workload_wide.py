@@ -88,3 +88,11 @@ class WideRamp(Workload):
     negative: tuple[int, int]
     mirror: bool
     clamp: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class WideRsqrt(Workload):
+    """1 / sqrt(x) of int16, scaled by `factor` after 20 fractional bits; 32767 for x <= 0."""
+
+    size: int
+    factor: tuple[int, int]

@@ -70,6 +70,7 @@ _OWN_CALLS: dict[str, Any] = {
     "ARG_MIN": None,
     "BATCH_MATMUL": tflite.BatchMatMulOptions,
     "L2_NORMALIZATION": None,
+    "LOG_SOFTMAX": None,
     "MEAN": None,
     "REDUCE_MAX": None,
     "REDUCE_MIN": None,

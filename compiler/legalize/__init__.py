@@ -72,7 +72,7 @@ TFLITE: dict[str, Callable[[TFLiteCall], Value]] = {
     "LOG": by_type(int8=lookup.from_real(lookup.logarithm)),
     "LOGISTIC": by_type(int8=lookup.logistic_int8, int16=tflite_wide.sigmoid("logistic")),
     "RELU_0_TO_1": by_type(int8=lookup.relu_0_to_1_int8),
-    "RSQRT": by_type(int8=lookup.rsqrt_int8),
+    "RSQRT": by_type(int8=lookup.rsqrt_int8, int16=tflite_wide.rsqrt),
     "TANH": by_type(int8=lookup.tanh_int8, int16=tflite_wide.sigmoid("tanh")),
     **tflite_elementwise.RULES,
     **tflite_movement.RULES,

@@ -116,20 +116,22 @@ def softmax_exp_table(scale: float, beta: float) -> NDArray[np.int32]:
     return np.where(differences >= -radius, table, 0).astype(np.int32)
 
 
-def softmax_outputs(exponentials: Int64, total: Int64) -> Int64:
-    """int8 softmax from exponentials in Q0.31 and their sum in Q12.19, both held as int64.
+def softmax_outputs(exponentials: Int64, total: Int64, bits: int = 8) -> Int64:
+    """Softmax in signed integers of so many bits, from exponentials in Q0.31 and their sum in
+    Q12.19, both held as int64.
 
     Source: `reference/softmax.h` and gemmlowp's GetReciprocal.
     """
     headroom = 32 - np.frexp(total.astype(np.float64))[1].astype(np.int64)
-    reciprocal = _reciprocal_of_one_plus((total << headroom) - (np.int64(1) << 31))
+    reciprocal = reciprocal_of_one_plus((total << headroom) - (np.int64(1) << 31))
     scaled = saturating_rounding_doubling_high_mul(reciprocal, exponentials)
-    rounded = rounding_divide_by_pot(scaled, 12 - headroom + 31 - 8)
-    clipped: Int64 = np.clip(rounded - 128, -128, 127)
+    rounded = rounding_divide_by_pot(scaled, 12 - headroom + 31 - bits)
+    lowest = -(1 << (bits - 1))
+    clipped: Int64 = np.clip(rounded + lowest, lowest, -lowest - 1)
     return clipped
 
 
-def _reciprocal_of_one_plus(x: Int64) -> Int64:
+def reciprocal_of_one_plus(x: Int64) -> Int64:
     """gemmlowp's one_over_one_plus_x_for_x_in_0_1 on Q0.31."""
     return _saturate_int32(_inverse_of_half_of_one_plus(x) * 2)
 
@@ -215,7 +217,7 @@ def logistic(
         centred, np.array(multiplier, np.int64), np.array(left_shift, np.int64), "double"
     )
     exponential = _exp_on_negative_values(-np.abs(scaled), integer_bits)
-    positive = _reciprocal_of_one_plus(exponential)
+    positive = reciprocal_of_one_plus(exponential)
     in_q31 = np.where(scaled > 0, positive, INT32_MAX - positive)
     in_q31 = np.where(scaled == 0, 1 << 30, in_q31)
     rounded = np.minimum(rounding_divide_by_pot(in_q31, 23), 255)

@@ -73,11 +73,6 @@ def abs_int8(call: TFLiteCall) -> Value:
     return _emit_scaled(call, np.abs(_all_int8() - zero_point), scale / call.output_scale)
 
 
-def negated_int8(call: TFLiteCall) -> Value:
-    """NEG, which TFLite Micro has in float only: the real number, rounded as by a table."""
-    return from_real(np.negative)(call)
-
-
 def rsqrt_int8(call: TFLiteCall) -> Value:
     """RSQRT; source: TFLite Micro's `elementwise.cc`. It has no result for negative numbers, where
     this gives the largest one, as for 0."""
@@ -89,6 +84,11 @@ def rsqrt_int8(call: TFLiteCall) -> Value:
     data = requantize(np.ones(256, np.int64), multiplier, shift + fraction_bits, "double")
     real = 1.0 / (math.sqrt(scale) * call.output_scale)
     output_multiplier, output_shift = quantize_multiplier(real)
+    if not -11 < output_shift < 20:
+        raise call.unsupported(
+            f"has scales {scale:g} and {call.output_scale:g}, beyond its fixed-point arithmetic",
+            "quantize with representative data",
+        )
     scaled = requantize_by(data, (output_multiplier, output_shift - fraction_bits))
     table = np.clip(scaled + call.output().zero_point, -128, 127)
     return emit_table(call, np.where(centred > 0, table, 127))

@@ -12,8 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from tinyaot.compiler.graph import Tensor
+from tinyaot.compiler.legalize import tflite_wide
 from tinyaot.compiler.legalize.builder import Value
-from tinyaot.compiler.legalize.fixed_point import quantize_multiplier
+from tinyaot.compiler.legalize.fixed_point import quantize_multiplier, softmax_exp_table
+from tinyaot.compiler.legalize.fixed_point_logarithm import log_softmax_scaling
 from tinyaot.compiler.legalize.fixed_point_wide import reduce_multipliers
 from tinyaot.compiler.legalize.rearrange import strides_of
 from tinyaot.compiler.legalize.reduction import mean_multiplier
@@ -22,14 +24,18 @@ from tinyaot.compiler.legalize.tflite_elementwise import broadcast
 from tinyaot.schedules.workload import Mean, Requantize
 from tinyaot.schedules.workload_reduction import (
     L2Normalization,
+    LogSoftmax,
     Reduce,
     ReduceExtreme,
+    SoftmaxInt16,
     StridedMatMul,
 )
 
 Axes = tuple[tuple[int, ...], tuple[int, ...]]
 
 _MOST_AXES = 4
+# TFLite's sum of exponentials has 12 integer bits, and each exponential may be 1.
+_LONGEST_SOFTMAX = 2**12 - 1
 
 
 def _joined(shape: Sequence[int], strides: Sequence[int], axes: Sequence[int]) -> Axes:
@@ -224,6 +230,45 @@ def l2_normalization(call: TFLiteCall) -> Value:
     return call.emit(workload, (source,))
 
 
+def log_softmax(call: TFLiteCall) -> Value:
+    """LOG_SOFTMAX of int8 over the last axis; source: `log_softmax.cc`."""
+    source, output = call.tensor(0), call.output()
+    if call.output_scale != 1 / 16 or output.zero_point != 127:
+        raise call.unsupported(
+            f"has an output with scale {call.output_scale:g} and zero point {output.zero_point}",
+            "int8 LOG_SOFTMAX has scale 1/16 and zero point 127",
+        )
+    rows, depth = _softmax_rows(call, source)
+    scale = call.input_quantization(0)[0]
+    scaled, reverse, smallest = log_softmax_scaling(scale)
+    constants = {"exponential": softmax_exp_table(scale, 1.0), "scaled": scaled}
+    return call.emit(LogSoftmax(rows, depth, reverse, smallest), (source,), constants)
+
+
+def softmax_int16(call: TFLiteCall) -> Value:
+    """SOFTMAX of int8 with an int16 result; source: `softmax_common.cc`."""
+    source, output = call.tensor(0), call.output()
+    right_scale = math.isclose(call.output_scale, 1 / 65536, rel_tol=1e-3)
+    if output.dtype != "int16" or output.zero_point != -32768 or not right_scale:
+        raise call.unsupported(
+            f"writes {output.dtype} with scale {call.output_scale:g}",
+            "int16 softmax of int8 has scale 1/65536 and zero point -32768",
+        )
+    rows, depth = _softmax_rows(call, source)
+    beta = float(np.float32(call.options["Beta"]))
+    table = softmax_exp_table(call.input_quantization(0)[0], beta)
+    return call.emit(SoftmaxInt16(rows, depth), (source,), {"table": table})
+
+
+def _softmax_rows(call: TFLiteCall, source: Tensor) -> tuple[int, int]:
+    depth = source.shape[-1] if source.shape else 1
+    if depth > _LONGEST_SOFTMAX:
+        raise call.unsupported(
+            f"takes softmax over {depth} values", f"int8 softmax holds at most {_LONGEST_SOFTMAX}"
+        )
+    return math.prod(source.shape) // depth, depth
+
+
 def requantize(call: TFLiteCall) -> Value:
     """QUANTIZE of integers to another scale, zero point or type."""
     source, output = call.tensor(0), call.output()
@@ -253,9 +298,11 @@ RULES: dict[str, Rule] = {
     "ARG_MIN": by_type(int8=argument("min")),
     "BATCH_MATMUL": by_type(int8=batch_matmul, int16=batch_matmul),
     "L2_NORMALIZATION": by_type(int8=l2_normalization),
+    "LOG_SOFTMAX": by_type(int8=log_softmax),
     "MEAN": by_type(int8=summed(True), int16=summed(True)),
     "QUANTIZE": by_type(int8=requantize, int16=requantize, int32=requantize),
     "REDUCE_MAX": by_type(int8=extreme("max")),
     "REDUCE_MIN": by_type(int8=extreme("min")),
+    "SOFTMAX": by_type(int8=softmax_int16, int16=tflite_wide.softmax),
     "SUM": by_type(int8=summed(False), int16=summed(False)),
 }

@@ -28,6 +28,7 @@ from tinyaot.schedules.workload_wide import (
     WideConv2D,
     WidePool2D,
     WideRamp,
+    WideRsqrt,
     WideSigmoid,
     WideSoftmax,
 )
@@ -235,6 +236,19 @@ def absolute(call: TFLiteCall) -> Value:
     return _ramp(call, factor, factor, mirror=True)
 
 
+def rsqrt(call: TFLiteCall) -> Value:
+    """RSQRT; source: TFLite Micro's `elementwise.cc`, which has no result for negative numbers."""
+    input_scale, output_scale = symmetric(call, 0)
+    factor = quantize_multiplier(1.0 / (math.sqrt(input_scale) * output_scale))
+    if not -11 < factor[1] < 20:
+        raise call.unsupported(
+            f"has scales {input_scale:g} and {output_scale:g}, beyond its fixed-point arithmetic",
+            "quantize with representative data",
+        )
+    source = call.tensor(0)
+    return call.emit(WideRsqrt(math.prod(source.shape), factor), (source,))
+
+
 def leaky_relu(call: TFLiteCall) -> Value:
     """LEAKY_RELU; source: TFLite Micro's `leaky_relu.cc`."""
     symmetric(call, 0)
@@ -283,5 +297,4 @@ RULES: dict[str, Callable[[TFLiteCall], Value]] = {
     "MAX_POOL_2D": pool2d("max"),
     "RELU": relu("RELU"),
     "RELU6": relu("RELU6"),
-    "SOFTMAX": softmax,
 }

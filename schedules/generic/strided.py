@@ -11,8 +11,10 @@ from tinyaot.schedules.generic.arithmetic import Expr, clamped, intrinsic, requa
 from tinyaot.schedules.registry import Decisions, Kernel, rule
 from tinyaot.schedules.workload_reduction import (
     L2Normalization,
+    LogSoftmax,
     Reduce,
     ReduceExtreme,
+    SoftmaxInt16,
     StridedMatMul,
 )
 
@@ -235,3 +237,99 @@ def l2_normalization(workload: L2Normalization, decisions: Decisions) -> Kernel:
         headers=("tinyaot_fixed_point.h", "tinyaot_roots.h"),
         in_place_inputs=(0,),
     )
+
+
+@rule(LogSoftmax)
+def log_softmax(workload: LogSoftmax, decisions: Decisions) -> Kernel:
+    """One logarithm a row; the output may overlay the input."""
+    rows, depth = workload.rows, workload.depth
+
+    @T.prim_func
+    def log_softmax(
+        x: T.Buffer((rows * depth,), "int8"),
+        exponential: T.Buffer((256,), "int32"),
+        scaled: T.Buffer((256,), "int32"),
+        y: T.Buffer((rows * depth,), "int8"),
+    ):
+        for n in T.serial(rows):
+            largest = T.alloc_buffer((1,), "int32", scope="local")
+            total = T.alloc_buffer((1,), "int32", scope="local")
+            largest[0] = -128
+            for i in T.serial(depth):
+                largest[0] = T.max(largest[0], T.cast(x[n * depth + i], "int32"))
+            total[0] = 0
+            for i in T.serial(depth):
+                total[0] = total[0] + intrinsic(
+                    "tinyaot_rounding_shift_right",
+                    exponential[largest[0] - T.cast(x[n * depth + i], "int32")],
+                    12,
+                )
+            logarithm: T.let[T.int32] = intrinsic("tinyaot_logarithm", total[0])
+            limit: T.let[T.int32] = T.max(
+                workload.smallest - 1,
+                requantized(logarithm - 2147483647 - 1, *workload.reverse, "double"),
+            )
+            for i in T.serial(depth):
+                place: T.let[T.int32] = largest[0] - T.cast(x[n * depth + i], "int32")
+                if 0 - place > limit:
+                    y[n * depth + i] = T.cast(
+                        clamped(
+                            intrinsic("tinyaot_rounding_shift_right", scaled[place] - logarithm, 22)
+                            + 127,
+                            -128,
+                            127,
+                        ),
+                        "int8",
+                    )
+                else:
+                    y[n * depth + i] = T.int8(-128)
+
+    return Kernel(
+        log_softmax,
+        headers=(
+            "tinyaot_fixed_point.h",
+            "tinyaot_elementwise.h",
+            "tinyaot_roots.h",
+            "tinyaot_logarithm.h",
+        ),
+        in_place_inputs=(0,),
+    )
+
+
+@rule(SoftmaxInt16)
+def softmax_int16(workload: SoftmaxInt16, decisions: Decisions) -> Kernel:
+    """As `softmax` of int8, with 16 bits left of each quotient."""
+    rows, depth = workload.rows, workload.depth
+
+    @T.prim_func
+    def softmax_int16(
+        x: T.Buffer((rows * depth,), "int8"),
+        table: T.Buffer((256,), "int32"),
+        y: T.Buffer((rows * depth,), "int16"),
+    ):
+        for n in T.serial(rows):
+            largest = T.alloc_buffer((1,), "int32", scope="local")
+            total = T.alloc_buffer((1,), "int32", scope="local")
+            largest[0] = -128
+            for i in T.serial(depth):
+                largest[0] = T.max(largest[0], T.cast(x[n * depth + i], "int32"))
+            total[0] = 0
+            for i in T.serial(depth):
+                total[0] = total[0] + intrinsic(
+                    "tinyaot_rounding_shift_right",
+                    table[largest[0] - T.cast(x[n * depth + i], "int32")],
+                    12,
+                )
+            reciprocal: T.let[T.int32] = intrinsic("tinyaot_softmax_reciprocal", total[0])
+            for i in T.serial(depth):
+                y[n * depth + i] = T.cast(
+                    intrinsic(
+                        "tinyaot_softmax_output_int16",
+                        table[largest[0] - T.cast(x[n * depth + i], "int32")],
+                        reciprocal,
+                        total[0],
+                    ),
+                    "int16",
+                )
+
+    return Kernel(softmax_int16, headers=_WIDE)

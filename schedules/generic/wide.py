@@ -11,6 +11,7 @@ from tinyaot.schedules.workload_wide import (
     WideConv2D,
     WidePool2D,
     WideRamp,
+    WideRsqrt,
     WideSigmoid,
     WideSoftmax,
 )
@@ -273,3 +274,32 @@ def wide_ramp(workload: WideRamp, decisions: Decisions) -> Kernel:
             y[i] = T.cast(clamped(scaled, *workload.clamp), "int16")
 
     return Kernel(wide_ramp, in_place_inputs=(0,))
+
+
+@rule(WideRsqrt)
+def wide_rsqrt(workload: WideRsqrt, decisions: Decisions) -> Kernel:
+    """A root an element; the output may overlay the input."""
+    size = workload.size
+    multiplier, shift_left = workload.factor
+
+    @T.prim_func
+    def wide_rsqrt(x: T.Buffer((size,), "int16"), y: T.Buffer((size,), "int16")):
+        for i in T.serial(size):
+            shift = T.alloc_buffer((1,), "int32", scope="local")
+            shift[0] = 0
+            root: T.let[T.int32] = T.call_extern(
+                "int32", "tinyaot_inverse_sqrt", T.cast(x[i], "int32"), T.address_of(shift[0])
+            )
+            scaled: T.let[T.int32] = requantized(
+                requantized(1, root, shift[0] + 20, "double"),
+                multiplier,
+                shift_left - 20,
+                "double",
+            )
+            y[i] = T.cast(
+                T.if_then_else(x[i] > T.int16(0), clamped(scaled, -32768, 32767), 32767), "int16"
+            )
+
+    return Kernel(
+        wide_rsqrt, headers=("tinyaot_fixed_point.h", "tinyaot_roots.h"), in_place_inputs=(0,)
+    )

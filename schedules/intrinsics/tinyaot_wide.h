@@ -70,4 +70,13 @@ static inline int32_t tinyaot_wide_tanh(const uint16_t *table, int32_t x)
     return (int16_t)(result >> 8);
 }
 
+/* As tinyaot_softmax_output, with an int16 result. */
+static inline int32_t tinyaot_softmax_output_int16(
+    int32_t exponential, int32_t reciprocal, int32_t sum)
+{
+    const int32_t exponent = 12 - tinyaot_leading_zeros((uint32_t)sum) + 31 - 16;
+    const int32_t scaled = tinyaot_high_mul(reciprocal, exponential);
+    return tinyaot_clamp(tinyaot_rounding_shift_right(scaled, exponent) - 32768, -32768, 32767);
+}
+
 #endif

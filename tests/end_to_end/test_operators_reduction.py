@@ -124,6 +124,27 @@ def l2_normalization(b: TFLiteBuilder, rng: np.random.Generator) -> Tensor:
     )
 
 
+def log_softmax(b: TFLiteBuilder, rng: np.random.Generator) -> Tensor:
+    depth = int(rng.choice([2, 5, 40, 900]))
+    scale = float(np.float32(np.exp(rng.uniform(np.log(1e-3), np.log(2)))))
+    x = b.input((int(rng.integers(1, 5)), depth), scale, zero_point(rng))
+    return b.operator("LOG_SOFTMAX", [x], x.shape, scale=1 / 16, zero_point=127)
+
+
+def softmax_int16(b: TFLiteBuilder, rng: np.random.Generator) -> Tensor:
+    depth = int(rng.choice([2, 5, 40, 900]))
+    scale = float(np.float32(np.exp(rng.uniform(np.log(1e-3), np.log(1)))))
+    x = b.input((int(rng.integers(1, 5)), depth), scale, zero_point(rng))
+    return b.operator(
+        *("SOFTMAX", [x], x.shape),
+        scale=1 / 65536,
+        zero_point=-32768,
+        dtype="int16",
+        options="SoftmaxOptions",
+        Beta=float(rng.choice([1.0, 0.5, 2.0])),
+    )
+
+
 def requantize(b: TFLiteBuilder, rng: np.random.Generator) -> Tensor:
     pairs = [
         *("int8 int16", "int16 int8", "int16 int16", "int8 int8", "uint8 int8", "int8 uint8"),
@@ -157,6 +178,8 @@ OPERATORS: tuple[Case, ...] = (
     matmul("int8"),
     matmul("int16"),
     l2_normalization,
+    log_softmax,
+    softmax_int16,
     requantize,
     wide_float_edges,
 )

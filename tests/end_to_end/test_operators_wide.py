@@ -21,6 +21,9 @@ from operator_cases import (
 )
 from tflite_builder import Tensor, TFLiteBuilder, output_size
 
+from tinyaot.compiler import compile_model
+from tinyaot.compiler.reference import evaluate
+
 DEVIATION = 16000.0
 
 
@@ -240,3 +243,24 @@ def test_wide_operators_on_emulated_cores(target: str, tmp_path: Path) -> None:
             pytest.skip(f"no {tool} on the PATH")
     path = write_model(tmp_path / "model.tflite", *OPERATORS, seed=1)
     assert differing_cases(path, target) == {}
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no cc on the PATH")
+def test_rsqrt_on_the_host(tmp_path: Path) -> None:
+    """Of positive numbers only: TFLite Micro refuses others."""
+    rng = np.random.default_rng(0)
+    builder, inputs = TFLiteBuilder(), []
+    for _ in range(CASES_PER_OPERATOR):
+        x = builder.input((5, 101), scale(rng), dtype="int16")
+        size = float(np.float32(x.scale**-0.5 / 32768 * rng.uniform(0.02, 2)))
+        builder.output(builder.operator("RSQRT", [x], x.shape, dtype="int16", scale=size))
+        inputs.append(np.exp(rng.uniform(0, np.log(32767), x.shape)).astype(np.int16))
+    path = tmp_path / "model.tflite"
+    path.write_bytes(builder.build())
+    compiled = compile_model(path, "host")
+    (expected,) = compiled.reference(path, [inputs])
+    (got,) = compiled.measure([inputs]).outputs
+    plain = evaluate(compiled.graph, inputs)
+    for tensor, one, other in zip(compiled.outputs, got, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(plain[tensor.name], other)
