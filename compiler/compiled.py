@@ -12,8 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyaot.compiler.codegen.model_library import constant_bytes, write_model_library
+from tinyaot.compiler.codegen.module import emit_program
 from tinyaot.compiler.graph import Graph, Tensor
+from tinyaot.compiler.memory.layout import plan_memory
 from tinyaot.compiler.pipeline import Lowered
+from tinyaot.compiler.scheduling import schedule_graph
 from tinyaot.targets import (
     Program,
     RunResult,
@@ -176,7 +179,7 @@ class CompiledModel:
         Args:
             inputs: arrays by input name, in the model's order, or one array for a single input;
                 quantized, or float to be quantized with the input's scale and zero point.
-            on: `qemu` emulates the target's core, `host` runs the same C here.
+            on: `qemu` emulates the target's core, `host` runs the model here with portable kernels.
 
         Returns:
             The quantized outputs in the model's order.
@@ -218,7 +221,8 @@ class CompiledModel:
         chosen = get_board(board) if board is not None else None
         with tempfile.TemporaryDirectory(prefix="tinyaot-") as scratch:
             folder = directory if directory is not None else Path(scratch)
-            program = replace(self.program, resets=self.program.resets and not keep_state)
+            program = self.program if target == self.target else self._program_for(target)
+            program = replace(program, resets=program.resets and not keep_state)
             image = build_image(
                 program,
                 target,
@@ -237,6 +241,12 @@ class CompiledModel:
             flash_code_bytes=image.size.flash_code,
             flash_weight_bytes=image.size.flash_weights,
         )
+
+    def _program_for(self, target: Target) -> Program:
+        """The C of the same graph for another target, whose instructions it uses."""
+        graph = self._lowered.graph
+        operators = schedule_graph(graph, target)
+        return emit_program(graph, operators, plan_memory(graph, operators), target)
 
     def estimate_cycles(self, inputs: Inputs, *, flash_wait_states: int = 0) -> int | None:
         """Estimated processor cycles of one inference; a model of the core, not silicon.

@@ -42,7 +42,7 @@ def run_command(
     model: Model,
     target: TargetName = "cortex-m4",
     on: Annotated[
-        Runner, typer.Option(help="The emulated core, or the same C on this machine.")
+        Runner, typer.Option(help="The emulated core, or this machine, with portable kernels.")
     ] = Runner.qemu,
     board: BoardName = None,
     check: Annotated[
