@@ -312,8 +312,8 @@ RULES: dict[str, Rule] = {
     "ADD": _quantized(added("add"), "add"),
     "ADD_N": by_type(int8=add_n),
     "CAST": cast,
-    # TFLite Micro's DIV of int8 shifts by more than 31 bits where quotients are small: what it gives
-    # there depends on the processor.
+    # TFLite Micro's DIV of int8 shifts by more than 31 bits where quotients are small: what it
+    # gives there depends on the processor.
     "DIV": by_type(int32=plain("divide")),
     "EQUAL": _comparison("equal", "bool"),
     "GREATER": _comparison("greater"),
