@@ -366,7 +366,8 @@ def _difference(result: Array, tensor: Any, real: Array) -> str:
     with np.errstate(all="ignore"):
         steps = real.astype(np.float64) / np.float64(np.float32(tensor.scale)) + tensor.zero_point
     known = ~np.isnan(steps)
-    steps = np.clip(steps, -128, 127)
+    limits = np.iinfo(tensor.dtype)
+    steps = np.clip(steps, limits.min, limits.max)
     far = np.abs(result - steps)[known].max(initial=0)
     return f"{far:.4f} steps from the real result" if far > 0.5 + TOLERANCE else ""
 
