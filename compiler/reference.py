@@ -57,6 +57,7 @@ from tinyaot.schedules.workload_wide import (
     WideConv2D,
     WidePool2D,
     WideRamp,
+    WideRequantize,
     WideRsqrt,
     WideSigmoid,
     WideSoftmax,
@@ -244,7 +245,9 @@ def _extremum(workload: Extremum, inputs: list[Int64], constants: Constants) -> 
     return result
 
 
-def _requantize(workload: Requantize, inputs: list[Int64], constants: Constants) -> Int64:
+def _requantize(
+    workload: Requantize | WideRequantize, inputs: list[Int64], constants: Constants
+) -> Int64:
     scale = _scalars(workload.multiplier, workload.shift)
     return _rescaled(inputs[0] - workload.input_zero_point, workload, scale)
 
@@ -399,6 +402,7 @@ _FUNCTIONS: dict[type[Any], Callable[[Any, list[Int64], Constants], Int64]] = {
     WideConv2D: _wide_conv2d,
     WidePool2D: _pool2d,
     WideRamp: _wide_ramp,
+    WideRequantize: _requantize,
     WideRsqrt: _wide_rsqrt,
     WideSigmoid: _wide_sigmoid,
     WideSoftmax: _wide_softmax,

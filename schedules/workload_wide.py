@@ -96,3 +96,18 @@ class WideRsqrt(Workload):
 
     size: int
     factor: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class WideRequantize(Workload):
+    """`Requantize` from or to int16 or int32."""
+
+    size: int
+    input_dtype: str
+    output_dtype: str
+    input_zero_point: int
+    output_zero_point: int
+    multiplier: int
+    shift: int
+    clamp: tuple[int, int]
+    rounding: str = "double"

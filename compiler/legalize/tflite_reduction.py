@@ -30,6 +30,7 @@ from tinyaot.schedules.workload_reduction import (
     SoftmaxInt16,
     StridedMatMul,
 )
+from tinyaot.schedules.workload_wide import WideRequantize
 
 Axes = tuple[tuple[int, ...], tuple[int, ...]]
 
@@ -280,7 +281,8 @@ def requantize(call: TFLiteCall) -> Value:
     if same:
         builder = call.context.builder
         return call.done(builder.reshape(source, output.shape, call.origin, output))
-    workload = Requantize(
+    kind = Requantize if {source.dtype, output.dtype} <= {"int8"} else WideRequantize
+    workload = kind(
         size=math.prod(source.shape),
         input_dtype=source.dtype,
         output_dtype=output.dtype,

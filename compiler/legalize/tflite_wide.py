@@ -23,11 +23,11 @@ from tinyaot.compiler.legalize.fixed_point_wide import (
 )
 from tinyaot.compiler.legalize.lookup import leaky_relu_scales
 from tinyaot.compiler.legalize.tflite_call import TFLiteCall
-from tinyaot.schedules.workload import Requantize
 from tinyaot.schedules.workload_wide import (
     WideConv2D,
     WidePool2D,
     WideRamp,
+    WideRequantize,
     WideRsqrt,
     WideSigmoid,
     WideSoftmax,
@@ -265,7 +265,7 @@ def relu(activation: str) -> Callable[[TFLiteCall], Value]:
                 "changes the scale", "quantize the input and output of RELU6 alike"
             )
         source = call.tensor(0)
-        workload = Requantize(
+        workload = WideRequantize(
             size=math.prod(source.shape),
             input_dtype="int16",
             output_dtype="int16",

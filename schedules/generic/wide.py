@@ -11,6 +11,7 @@ from tinyaot.schedules.workload_wide import (
     WideConv2D,
     WidePool2D,
     WideRamp,
+    WideRequantize,
     WideRsqrt,
     WideSigmoid,
     WideSoftmax,
@@ -303,3 +304,29 @@ def wide_rsqrt(workload: WideRsqrt, decisions: Decisions) -> Kernel:
     return Kernel(
         wide_rsqrt, headers=("tinyaot_fixed_point.h", "tinyaot_roots.h"), in_place_inputs=(0,)
     )
+
+
+@rule(WideRequantize)
+def wide_requantize(workload: WideRequantize, decisions: Decisions) -> Kernel:
+    """Change of scale, zero point or type; int32 wraps around next to the zero points."""
+    size = workload.size
+
+    @T.prim_func
+    def wide_requantize(
+        x: T.Buffer((size,), workload.input_dtype),
+        y: T.Buffer((size,), workload.output_dtype),
+    ):
+        for i in T.serial(size):
+            value: T.let[T.int32] = intrinsic(
+                "tinyaot_wrapping_subtract", T.cast(x[i], "int32"), workload.input_zero_point
+            )
+            scaled: T.let[T.int32] = intrinsic(
+                "tinyaot_wrapping_add",
+                requantized(value, workload.multiplier, workload.shift, workload.rounding),
+                workload.output_zero_point,
+            )
+            y[i] = T.cast(clamped(scaled, *workload.clamp), workload.output_dtype)
+
+    headers = ("tinyaot_fixed_point.h", "tinyaot_elementwise.h")
+    in_place = (0,) if workload.input_dtype == workload.output_dtype else ()
+    return Kernel(wide_requantize, headers=headers, in_place_inputs=in_place)

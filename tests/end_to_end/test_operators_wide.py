@@ -208,6 +208,53 @@ def absolute(b: TFLiteBuilder, rng: np.random.Generator) -> Tensor:
     return b.operator("ABS", [x], x.shape, dtype="int16", scale=x.scale * rng.uniform(0.5, 2))
 
 
+def network(b: TFLiteBuilder, rng: np.random.Generator) -> Tensor:
+    """A residual block of one dimension, as audio models have them, and a classifier."""
+    x = b.input((1, 33, 1, 6), 1e-3, dtype="int16")
+    padded = b.operator(
+        *("PAD", [x, b.constant(np.array([[0, 0], [2, 0], [0, 0], [0, 0]], np.int32))]),
+        (1, 35, 1, 6),
+        dtype="int16",
+        options="PadOptions",
+        **x.quantization,
+    )
+    tensors, size = parameters(b, rng, padded, (6, 3, 1, 6), 0)
+    y = b.operator(
+        *("CONV_2D", tensors, (1, 33, 1, 6)),
+        scale=size,
+        dtype="int16",
+        options="Conv2DOptions",
+        StrideH=1,
+        StrideW=1,
+        DilationHFactor=1,
+        DilationWFactor=1,
+        Padding=tflite.Padding.VALID,
+    )
+    y = b.operator(
+        *("LEAKY_RELU", [y], y.shape),
+        dtype="int16",
+        options="LeakyReluOptions",
+        Alpha=0.3,
+        **y.quantization,
+    )
+    y = b.operator(
+        *("ADD", [x, y], y.shape), scale=y.scale * 2, dtype="int16", options="AddOptions"
+    )
+    y = b.operator("TANH", [y], y.shape, scale=1 / 32768, dtype="int16")
+    axes = b.constant(np.array([1, 2], np.int32))
+    y = b.operator("MEAN", [y, axes], (1, 6), scale=1e-5, dtype="int16", options="ReducerOptions")
+    tensors, size = parameters(b, rng, y, (5, 6), 0)
+    y = b.operator(
+        *("FULLY_CONNECTED", tensors, (1, 5)),
+        scale=size,
+        dtype="int16",
+        options="FullyConnectedOptions",
+    )
+    return b.operator(
+        "SOFTMAX", [y], y.shape, scale=1 / 32768, dtype="int16", options="SoftmaxOptions", Beta=1.0
+    )
+
+
 OPERATORS: tuple[Case, ...] = (
     conv2d,
     grouped_conv2d,
@@ -221,6 +268,7 @@ OPERATORS: tuple[Case, ...] = (
     relu,
     leaky_relu,
     absolute,
+    network,
 )
 
 
