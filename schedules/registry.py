@@ -53,6 +53,8 @@ _RULE_MODULES = (
     "tinyaot.schedules.cortex_m.mve_convolution",
     "tinyaot.schedules.cortex_m.mve_depthwise",
     "tinyaot.schedules.cortex_m.mve_dense",
+    "tinyaot.schedules.cortex_m.mve_elementwise",
+    "tinyaot.schedules.cortex_m.mve_reduction",
 )
 
 

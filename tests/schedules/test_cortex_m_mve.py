@@ -18,19 +18,34 @@ from kernel_cases import (
     Random,
     convolution,
     depthwise,
+    of_shapes,
     on_colours,
     on_one_pixel,
     pointwise,
     quantization,
     scaling,
+    spatial,
     weight,
 )
 
-from tinyaot.compiler.legalize.fixed_point import requantize
+from tinyaot.compiler.legalize.fixed_point import (
+    quantize_multiplier,
+    requantize,
+    softmax_exp_table,
+)
 from tinyaot.schedules.cortex_m.mve_requantize import is_signed, outputs, solve_vector
 from tinyaot.schedules.cortex_m.requantize import fold_channels
 from tinyaot.schedules.registry import UnsuitableError, find_rules
-from tinyaot.schedules.workload import FullyConnected, Workload
+from tinyaot.schedules.workload import (
+    Add,
+    FullyConnected,
+    Lookup,
+    Mean,
+    Pool2D,
+    Requantize,
+    Softmax,
+    Workload,
+)
 from tinyaot.targets import get_target
 
 on_device = pytest.mark.skipif(
@@ -84,6 +99,86 @@ def dense(rng: Random) -> Case:
     return Case(workload, (batch * inputs,), batch * outputs, constants)
 
 
+def size_of(rng: Random) -> int:
+    return int(rng.choice([rng.integers(1, 40), rng.integers(40, 400)]))
+
+
+def addition(rng: Random) -> Case:
+    """Scales as a converter makes them, any zero points."""
+    scales = np.exp(rng.normal(-3.5, 0.5, 2))
+    output = float(scales.max() * rng.uniform(0.8, 2))
+    twice = 2 * float(scales.max())
+    factors = [quantize_multiplier(float(scale) / twice) for scale in scales]
+    multiplier, shift = quantize_multiplier(twice / (2**20 * output))
+    surroundings = quantization(rng)
+    size = size_of(rng)
+    workload = Add(
+        size,
+        (int(rng.integers(-128, 128)), int(rng.integers(-128, 128))),
+        (factors[0][0], factors[1][0]),
+        (factors[0][1], factors[1][1]),
+        20,
+        multiplier,
+        shift,
+        surroundings["output_zero_point"],
+        surroundings["clamp"],
+    )
+    return Case(workload, (size, size), size)
+
+
+def rescaling(rng: Random) -> Case:
+    size = size_of(rng)
+    multiplier, shift = quantize_multiplier(float(rng.uniform(0.1, 2.5)))
+    surroundings = quantization(rng)
+    zero_points = surroundings["input_zero_point"], surroundings["output_zero_point"]
+    rest = surroundings["clamp"], surroundings["rounding"]
+    workload = Requantize(size, "int8", "int8", *zero_points, multiplier, shift, *rest)
+    return Case(workload, (size,), size)
+
+
+def table(rng: Random) -> Case:
+    size = size_of(rng)
+    return Case(Lookup(size), (size,), size, {"table": weight(rng, 256)})
+
+
+def pooling(rng: Random) -> Case:
+    """The average without padding, the maximum with it; no window is all padding."""
+    while True:
+        kernel = tuple(int(size) for size in rng.integers(1, 5, 2))
+        shapes = spatial(rng, int(rng.integers(1, 40)), largest=12, kernel=kernel)
+        shapes["output_shape"] += (shapes["input_shape"][3],)
+        last = [
+            (size - 1) * stride - pad
+            for size, stride, pad in zip(
+                shapes["output_shape"][1:3], shapes["strides"], shapes["padding"][:2], strict=True
+            )
+        ]
+        inside = all(
+            pad < size and begin < length
+            for pad, size, begin, length in zip(
+                shapes["padding"][:2], kernel, last, shapes["input_shape"][1:3], strict=True
+            )
+        )
+        if inside and shapes.pop("dilation") == (1, 1):
+            break
+    mode = "max" if any(shapes["padding"]) else "average"
+    clamp = FULL if rng.random() < 0.7 else (-100, 90)
+    return of_shapes(Pool2D(mode, clamp=clamp, **shapes), {})
+
+
+def average_of_all(rng: Random) -> Case:
+    outer, reduced, inner = (int(rng.integers(1, most)) for most in (3, 300, 40))
+    multiplier, shift = quantize_multiplier(float(rng.uniform(0.3, 2)) / reduced)
+    workload = Mean(outer, reduced, inner, multiplier=multiplier, shift=shift, **quantization(rng))
+    return Case(workload, (outer * reduced * inner,), outer * inner)
+
+
+def softmax(rng: Random) -> Case:
+    rows, depth = int(rng.integers(1, 4)), int(rng.integers(1, 300))
+    table = softmax_exp_table(float(rng.uniform(0.005, 0.3)), 1.0)
+    return Case(Softmax(rows, depth), (rows * depth,), rows * depth, {"table": table})
+
+
 CONVOLUTIONS: tuple[Callable[[Random], Case], ...] = (
     *(any_convolution, any_convolution, strided_pointwise),
     *(pointwise, three_wide, on_colours, on_one_pixel),
@@ -108,6 +203,13 @@ def test_depthwise_convolutions(tmp_path: Path) -> None:
 def test_dense_layers(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     check([dense(rng) for _ in range(45)], tmp_path, others=2)
+
+
+@on_device
+def test_other_operators(tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    makers = (addition, rescaling, table, average_of_all, softmax, pooling, pooling)
+    check([make(rng) for make in makers for _ in range(8)], tmp_path, others=4)
 
 
 @on_device
