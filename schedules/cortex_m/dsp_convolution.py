@@ -15,7 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm.script import tirx as T
 
-from tinyaot.schedules.cortex_m.dsp_calls import WHOLE_RANGE, Buffer, Expr, at, call, copy
+from tinyaot.schedules.cortex_m.dsp_calls import (
+    WHOLE_RANGE,
+    Buffer,
+    Expr,
+    at,
+    bytes_word,
+    call,
+    copy,
+    fill,
+)
 from tinyaot.schedules.cortex_m.dsp_window import Window, window_loader, window_of
 from tinyaot.schedules.cortex_m.requantize import (
     Channels,
@@ -235,7 +244,7 @@ def conv2d(workload: Conv2D, decisions: Decisions) -> Kernel:
             staging = T.alloc_buffer((_TILE * staged,), "int8")
         if copied:
             source = T.alloc_buffer((window_size,), "int8")
-            call("tinyaot_dsp_fill", at(source), workload.input_zero_point, window_size)
+            fill(at(source), bytes_word(workload.input_zero_point), window_size)
         else:
             source = T.meta_var(x)
         for n in T.serial(batch):

@@ -1,7 +1,8 @@
 """Dense layers on cores with the DSP extension.
 
 A row of inputs is widened once and multiplied with four channels at a time
-(`tinyaot_dsp_dense_*`). Three rows and more are a 1x1 convolution.
+(`tinyaot_dsp_dense_*`). Three rows and more are a 1x1 convolution; a convolution whose kernel
+covers its input is a dense layer.
 """
 
 from __future__ import annotations
@@ -175,3 +176,35 @@ def fully_connected(workload: FullyConnected, decisions: Decisions) -> Kernel:
 
     pack = functools.partial(_pack, workload, uniform)
     return Kernel(fully_connected, pack, _HEADERS, (0,) if outputs <= inputs else ())
+
+
+def _covers_input(workload: Conv2D) -> bool:
+    return (
+        workload.groups == 1
+        and workload.kernel == workload.input_shape[1:3]
+        and workload.dilation == (1, 1)
+        and not any(workload.padding)
+        and workload.input_shape[0] < _MANY_ROWS
+    )
+
+
+def _as_dense(workload: Conv2D) -> FullyConnected:
+    return FullyConnected(
+        workload.input_shape[0],
+        math.prod(workload.input_shape[1:]),
+        workload.output_shape[3],
+        workload.input_zero_point,
+        workload.output_zero_point,
+        workload.clamp,
+        workload.rounding,
+    )
+
+
+def _covering_derive(workload: Conv2D, constants: Constants) -> dict[str, int]:
+    return _derive(_as_dense(workload), constants)
+
+
+@rule(Conv2D, features={"dsp"}, applies=_covers_input, derive=_covering_derive)
+def covering_conv2d(workload: Conv2D, decisions: Decisions) -> Kernel:
+    """One output pixel, as a dense layer."""
+    return fully_connected(_as_dense(workload), decisions)

@@ -18,7 +18,16 @@ from dataclasses import dataclass
 import numpy as np
 from tvm.script import tirx as T
 
-from tinyaot.schedules.cortex_m.dsp_calls import WHOLE_RANGE, Buffer, Expr, at, call
+from tinyaot.schedules.cortex_m.dsp_calls import (
+    WHOLE_RANGE,
+    Buffer,
+    Expr,
+    at,
+    bytes_word,
+    call,
+    fill,
+    halfwords_word,
+)
 from tinyaot.schedules.cortex_m.dsp_window import window_loader, window_of
 from tinyaot.schedules.cortex_m.requantize import (
     Channels,
@@ -38,8 +47,10 @@ _FRACTIONS = (12, 10)
 # Channels of a group of planes.
 _QUAD = 4
 
-# Bytes of planes that are not worth saving, and the share of the input above it.
+# Bytes of planes that are not worth saving, the share of the input above it, and the number of
+# strips that is enough for it.
 _SMALL_PLANES, _SHARE = 2048, 4
+_MOST_STRIPS = 16
 
 
 @dataclass(frozen=True)
@@ -116,6 +127,10 @@ class _Lines:
             and (self.before == 0 or self.pixels >= 3)
         )
 
+    def strip(self, count: int) -> int:
+        """Output lines of a strip if there are to be `count` of them; the kernels want pairs."""
+        return min(2 * math.ceil(self.out_lines / count / 2), self.out_lines)
+
     def planes(self, strip: int) -> int:
         """Plane lines for a strip of output lines."""
         return (strip - 1) * self.stride + 3
@@ -164,19 +179,14 @@ def _applies(workload: DepthwiseConv2D) -> bool:
 
 
 def _space(workload: DepthwiseConv2D) -> Space:
-    """Whether lines run along the second-best axis, and output lines widened at a time."""
+    """Which way lines run, 0 being the one with the lower cost, and in how many strips."""
     ways = _ways(workload)
-    lines = ways[0]
     limit = max(_SMALL_PLANES, math.prod(workload.input_shape) // _SHARE)
-    strips = sorted(
-        {
-            min(2 * math.ceil(lines.out_lines / count / 2), lines.out_lines)
-            for count in range(1, lines.out_lines + 1)
-        },
-        reverse=True,
-    )
-    default = next((s for s in strips if lines.plane_bytes(s) <= limit), strips[-1])
-    return {"strip_lines": (default, *(strip for strip in strips if strip != default))}
+    counts = range(1, _MOST_STRIPS + 1)
+    small = (n for n in counts if ways[0].plane_bytes(ways[0].strip(n)) <= limit)
+    default = next(small, _MOST_STRIPS)
+    strips = (default, *(count for count in counts if count != default))
+    return {"way": tuple(range(len(ways))), "strips": strips}
 
 
 def _fold(workload: DepthwiseConv2D, constants: Constants) -> Channels:
@@ -321,7 +331,7 @@ def depthwise_any(workload: DepthwiseConv2D, decisions: Decisions) -> Kernel:
     ):
         if copied:
             source = T.alloc_buffer((window_size,), "int8")
-            call("tinyaot_dsp_fill", at(source), workload.input_zero_point, window_size)
+            fill(at(source), bytes_word(workload.input_zero_point), window_size)
         else:
             source = T.meta_var(x)
         for n, s in T.grid(batch, strips):
@@ -344,8 +354,8 @@ def depthwise_any(workload: DepthwiseConv2D, decisions: Decisions) -> Kernel:
 @rule(DepthwiseConv2D, features={"dsp"}, applies=_applies, space=_space, derive=_derive)
 def depthwise_3x3(workload: DepthwiseConv2D, decisions: Decisions) -> Kernel:
     """Four channels at a time on widened planes; the output may overlay an input of its shape."""
-    lines = _ways(workload)[0]
-    strip, fraction = decisions["strip_lines"], decisions["fraction"]
+    lines = _ways(workload)[decisions["way"]]
+    strip, fraction = lines.strip(decisions["strips"]), decisions["fraction"]
     batch, height, width, channels = workload.input_shape
     image = height * width * channels
     out_image = math.prod(workload.output_shape[1:])
@@ -360,7 +370,6 @@ def depthwise_3x3(workload: DepthwiseConv2D, decisions: Decisions) -> Kernel:
     kept = max(plane_lines - advance, 0)
     keeps = strips > 1 and kept > 0
     zero_point = workload.input_zero_point
-    zero_points = np.full(4, zero_point, np.int8).view(np.int32).item()
     variant = f"{lines.pitch}_{fraction}"
     widen = f"tinyaot_dsp_planes_{lines.pitch}"
     compute = f"tinyaot_dsp_depthwise_3x3{'_stride_2' if lines.stride == 2 else ''}_{variant}"
@@ -378,15 +387,14 @@ def depthwise_3x3(workload: DepthwiseConv2D, decisions: Decisions) -> Kernel:
                 at(x, begin + line * lines.line_stride + first * lines.pixel_stride),
                 lines.pixel_stride,
                 T.min(lines.pixels - first, lines.span - lead),
-                zero_points,
+                bytes_word(zero_point),
                 lead,
             )
         else:
-            call(
-                "tinyaot_dsp_fill_halfwords",
+            fill(
                 at(planes, b * block_size + r * plane_line),
-                zero_point,
-                plane_line,
+                halfwords_word(zero_point),
+                2 * plane_line,
             )
 
     @T.prim_func

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from tvm.script import tirx as T
 
-from tinyaot.schedules.cortex_m.dsp_calls import Buffer, Expr, at, call, copy
+from tinyaot.schedules.cortex_m.dsp_calls import Buffer, Expr, at, bytes_word, call, copy, fill
 from tinyaot.schedules.workload import Conv2D, DepthwiseConv2D
 
 
@@ -170,7 +170,7 @@ def window_loader(window: Window, strip_rows: int, zero_point: int) -> Callable[
         return copy(at(rows, r * pitch + margin), at(x, (n * height + ih) * row), used, words=words)
 
     def blank(rows: Buffer, r: Expr) -> Expr:
-        return call("tinyaot_dsp_fill", at(rows, r * pitch), zero_point, pitch)
+        return fill(at(rows, r * pitch), bytes_word(zero_point), pitch)
 
     @T.inline
     def load(rows: Buffer, x: Buffer, n: Expr, s: Expr) -> None:

@@ -7,15 +7,17 @@
 #ifndef TINYAOT_DSP_H
 #define TINYAOT_DSP_H
 
-#include <arm_acle.h>
 #include <stdint.h>
-#include <string.h>
 
-/* `noipa` keeps GCC from dropping arguments, which no C statement uses. */
+/* `noipa` keeps GCC from dropping arguments of assembly, which no C statement uses. It also keeps
+ * it from making a copy of a C function for the constant addresses of its only call: GCC 12 may
+ * take the stores of such a copy for accesses to address 0 and leave out the call. */
 #if defined(__clang__)
 #define TINYAOT_DSP_ASM __attribute__((naked, noinline, unused)) static
+#define TINYAOT_DSP_FUNCTION __attribute__((noinline, unused)) static
 #else
 #define TINYAOT_DSP_ASM __attribute__((naked, noipa, unused)) static
+#define TINYAOT_DSP_FUNCTION __attribute__((noipa, unused)) static
 #endif
 #define TINYAOT_DSP_INLINE __attribute__((unused)) static inline
 
@@ -43,54 +45,69 @@ TINYAOT_DSP_ASM void tinyaot_dsp_copy(void *to, const void *from, int32_t size)
         "4: pop {r4-r10, pc}\n");
 }
 
+/* Repeats a word over `size` bytes, a multiple of 4 and not 0, from a word-aligned place on. */
+TINYAOT_DSP_ASM void tinyaot_dsp_fill(void *to, int32_t word, int32_t size)
+{
+    __asm volatile(
+        "push {r4-r5, lr}\n"
+        "mov r3, r1\n"
+        "mov r4, r1\n"
+        "mov r5, r1\n"
+        "subs r2, #16\n"
+        "blt 2f\n"
+        "1: stm r0!, {r1, r3-r5}\n"
+        "subs r2, #16\n"
+        "bge 1b\n"
+        "2: adds r2, #16\n"
+        "beq 4f\n"
+        "3: subs r2, #4\n"
+        "str r1, [r0], #4\n"
+        "bne 3b\n"
+        "4: pop {r4-r5, pc}\n");
+}
+
 #pragma GCC diagnostic pop
 
 /* Copies `size` bytes from and to any place. */
-TINYAOT_DSP_INLINE void tinyaot_dsp_copy_bytes(int8_t *to, const int8_t *from, int32_t size)
+TINYAOT_DSP_FUNCTION void tinyaot_dsp_copy_bytes(int8_t *to, const int8_t *from, int32_t size)
 {
     int32_t i = 0;
     for (; i + 4 <= size; i += 4) {
         uint32_t word;
-        memcpy(&word, from + i, 4);
-        memcpy(to + i, &word, 4);
+        __builtin_memcpy(&word, from + i, 4);
+        __builtin_memcpy(to + i, &word, 4);
     }
     for (; i < size; ++i) {
         to[i] = from[i];
     }
 }
 
-/* Sets `size` bytes, a multiple of 4 from a word-aligned place on. */
-TINYAOT_DSP_INLINE void tinyaot_dsp_fill(int8_t *to, int32_t value, int32_t size)
+/* The greater and the smaller bytes of two words, as signed numbers. */
+TINYAOT_DSP_INLINE uint32_t tinyaot_dsp_greater(uint32_t a, uint32_t b)
 {
-    const uint32_t word = ((uint32_t)value & 0xffu) * 0x01010101u;
-    for (int32_t i = 0; i < size; i += 4) {
-        memcpy(to + i, &word, 4);
-    }
+    uint32_t result;
+    __asm("ssub8 %0, %1, %2\n sel %0, %1, %2" : "=&r"(result) : "r"(a), "r"(b) : "cc");
+    return result;
 }
 
-/* Sets `count` halfwords from a word-aligned place on; `count` is a multiple of 2. */
-TINYAOT_DSP_INLINE void tinyaot_dsp_fill_halfwords(int16_t *to, int32_t value, int32_t count)
+TINYAOT_DSP_INLINE uint32_t tinyaot_dsp_smaller(uint32_t a, uint32_t b)
 {
-    const uint32_t word = ((uint32_t)value & 0xffffu) * 0x00010001u;
-    for (int32_t i = 0; i < count; i += 2) {
-        memcpy(to + i, &word, 4);
-    }
+    uint32_t result;
+    __asm("ssub8 %0, %2, %1\n sel %0, %1, %2" : "=&r"(result) : "r"(a), "r"(b) : "cc");
+    return result;
 }
 
 /* Limits `size` values to [low, high]. */
-TINYAOT_DSP_INLINE void tinyaot_dsp_clamp(int8_t *x, int32_t size, int32_t low, int32_t high)
+TINYAOT_DSP_FUNCTION void tinyaot_dsp_clamp(int8_t *x, int32_t size, int32_t low, int32_t high)
 {
-    const int8x4_t lows = (int8x4_t)(((uint32_t)low & 0xffu) * 0x01010101u);
-    const int8x4_t highs = (int8x4_t)(((uint32_t)high & 0xffu) * 0x01010101u);
+    const uint32_t lows = ((uint32_t)low & 0xffu) * 0x01010101u;
+    const uint32_t highs = ((uint32_t)high & 0xffu) * 0x01010101u;
     int32_t i = 0;
     for (; i + 4 <= size; i += 4) {
-        int8x4_t word;
-        memcpy(&word, x + i, 4);
-        (void)__ssub8(word, lows);
-        word = (int8x4_t)__sel((uint8x4_t)word, (uint8x4_t)lows);
-        (void)__ssub8(highs, word);
-        word = (int8x4_t)__sel((uint8x4_t)word, (uint8x4_t)highs);
-        memcpy(x + i, &word, 4);
+        uint32_t word;
+        __builtin_memcpy(&word, x + i, 4);
+        word = tinyaot_dsp_smaller(tinyaot_dsp_greater(word, lows), highs);
+        __builtin_memcpy(x + i, &word, 4);
     }
     for (; i < size; ++i) {
         const int32_t value = x[i] < low ? low : x[i];

@@ -7,23 +7,34 @@
 
 #include "tinyaot_dsp.h"
 
+TINYAOT_DSP_INLINE void tinyaot_dsp_widen_four(int16_t *to, uint32_t word)
+{
+    uint32_t even;
+    uint32_t odd;
+    __asm("sxtb16 %0, %1" : "=r"(even) : "r"(word));
+    __asm("sxtb16 %0, %1, ror #8" : "=r"(odd) : "r"(word));
+    __builtin_memcpy(to, &even, 4);
+    __builtin_memcpy(to + 2, &odd, 4);
+}
+
 /* `size` bytes as int16: of every four k, k + 1, k + 2, k + 3 the pairs (k, k + 2), (k + 1, k + 3);
  * the last four are filled up with zeros. */
-TINYAOT_DSP_INLINE void tinyaot_dsp_widen(int16_t *to, const int8_t *x, int32_t size)
+TINYAOT_DSP_FUNCTION void tinyaot_dsp_widen(int16_t *to, const int8_t *x, int32_t size)
 {
-    for (int32_t i = 0; i < size; i += 4) {
-        uint32_t word = 0;
-        if (size - i >= 4) {
-            memcpy(&word, x + i, 4);
-        } else {
-            for (int32_t k = size - i - 1; k >= 0; --k) {
-                word = word << 8 | (uint8_t)x[i + k];
-            }
+    const int16_t *const end = to + (size & ~3);
+    uint32_t word = 0;
+    while (to != end) {
+        __builtin_memcpy(&word, x, 4);
+        tinyaot_dsp_widen_four(to, word);
+        x += 4;
+        to += 4;
+    }
+    if ((size & 3) != 0) {
+        word = 0;
+        for (int32_t k = (size & 3) - 1; k >= 0; --k) {
+            word = word << 8 | (uint8_t)x[k];
         }
-        const int16x2_t even = __sxtb16((int8x4_t)word);
-        const int16x2_t odd = __sxtb16((int8x4_t)(word >> 8));
-        memcpy(to + i, &even, 4);
-        memcpy(to + i + 2, &odd, 4);
+        tinyaot_dsp_widen_four(to, word);
     }
 }
 
@@ -33,9 +44,9 @@ TINYAOT_DSP_INLINE void tinyaot_dsp_widen(int16_t *to, const int8_t *x, int32_t 
 /* Two taps of four channels: r4 and r6 hold S0 and S2, r5 and r7 256 * S1 + S0 and 256 * S3 + S2. */
 #define TINYAOT_DSP_DENSE_TAPS(X, W01, W23) \
     "smlad r5, " X ", " W01 ", r5\n" \
-    "sxtb16.w " W01 ", " W01 "\n" \
+    "sxtb16 " W01 ", " W01 "\n" \
     "smlad r7, " X ", " W23 ", r7\n" \
-    "sxtb16.w " W23 ", " W23 "\n" \
+    "sxtb16 " W23 ", " W23 "\n" \
     "smlad r4, " X ", " W01 ", r4\n" \
     "smlad r6, " X ", " W23 ", r6\n"
 

@@ -138,7 +138,7 @@ TINYAOT_DSP_ASM void tinyaot_dsp_lookup_words(const void *x, void *y, const int8
 
 #pragma GCC diagnostic pop
 
-TINYAOT_DSP_INLINE void tinyaot_dsp_add(const int8_t *x0, const int8_t *x1, int8_t *y, int32_t size,
+TINYAOT_DSP_FUNCTION void tinyaot_dsp_add(const int8_t *x0, const int8_t *x1, int8_t *y, int32_t size,
     int32_t factor0, int32_t factor1, int32_t addend)
 {
     const int32_t words = size & ~3;
@@ -153,7 +153,7 @@ TINYAOT_DSP_INLINE void tinyaot_dsp_add(const int8_t *x0, const int8_t *x1, int8
     }
 }
 
-TINYAOT_DSP_INLINE void tinyaot_dsp_lookup(const void *x, void *y, const int8_t *table, int32_t size)
+TINYAOT_DSP_FUNCTION void tinyaot_dsp_lookup(const void *x, void *y, const int8_t *table, int32_t size)
 {
     const int32_t words = size & ~3;
     if (words > 0) {
@@ -164,29 +164,22 @@ TINYAOT_DSP_INLINE void tinyaot_dsp_lookup(const void *x, void *y, const int8_t 
     }
 }
 
-/* The greater bytes of two words. */
-TINYAOT_DSP_INLINE int8x4_t tinyaot_dsp_max4(int8x4_t a, int8x4_t b)
-{
-    (void)__ssub8(a, b);
-    return (int8x4_t)__sel((uint8x4_t)a, (uint8x4_t)b);
-}
-
 /* Four channels of `y` become the greatest of `rows` rows, `pitch` bytes apart, of `columns`
  * pixels, `stride` bytes apart. */
-TINYAOT_DSP_INLINE void tinyaot_dsp_max(int8_t *y, const int8_t *x, int32_t pitch, int32_t rows,
+TINYAOT_DSP_FUNCTION void tinyaot_dsp_max(int8_t *y, const int8_t *x, int32_t pitch, int32_t rows,
     int32_t stride, int32_t columns)
 {
-    int8x4_t greatest = (int8x4_t)0x80808080u;
+    uint32_t greatest = 0x80808080u;
     for (int32_t row = 0; row < rows; ++row) {
         const int8_t *pixel = x + row * pitch;
         for (int32_t column = 0; column < columns; ++column) {
-            int8x4_t word;
-            memcpy(&word, pixel, 4);
-            greatest = tinyaot_dsp_max4(greatest, word);
+            uint32_t word;
+            __builtin_memcpy(&word, pixel, 4);
+            greatest = tinyaot_dsp_greater(greatest, word);
             pixel += stride;
         }
     }
-    memcpy(y, &greatest, 4);
+    __builtin_memcpy(y, &greatest, 4);
 }
 
 #endif

@@ -131,7 +131,7 @@ TINYAOT_DSP_ASM void tinyaot_dsp_columns_3x9(int16_t *columns, const int8_t *x0,
     "smlad r7, r10, " WEIGHTS ", r7\n" \
     "smlad r8, r11, " WEIGHTS ", r8\n" \
     "smlad r9, r12, " WEIGHTS ", r9\n" \
-    "sxtb16.w " WEIGHTS ", " WEIGHTS "\n" \
+    "sxtb16 " WEIGHTS ", " WEIGHTS "\n" \
     "smlad r4, r10, " WEIGHTS ", r4\n" \
     "smlad r5, r11, " WEIGHTS ", r5\n" \
     "smlad r6, r12, " WEIGHTS ", r6\n"
@@ -175,7 +175,7 @@ TINYAOT_DSP_ASM void tinyaot_dsp_columns_3x9(int16_t *columns, const int8_t *x0,
     "smlad r7, r10, r2, r9\n" \
     "smlad r8, r11, r2, r9\n" \
     "smlad r9, r12, r2, r9\n" \
-    "sxtb16.w r2, r2\n" \
+    "sxtb16 r2, r2\n" \
     "smlad r4, r10, r2, r6\n" \
     "smlad r5, r11, r2, r6\n" \
     "smlad r6, r12, r2, r6\n" \

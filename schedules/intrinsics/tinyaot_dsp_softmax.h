@@ -7,7 +7,7 @@
 
 /* Softmax of `depth` values, less than 4096, scale 1/256 and zero point -128. Entry d of the table is
  * the exponential of -d in Q0.31; beyond `entries` it is 0. y may be x. */
-TINYAOT_DSP_INLINE void tinyaot_dsp_softmax(const int8_t *x, int8_t *y, const int32_t *table,
+TINYAOT_DSP_FUNCTION void tinyaot_dsp_softmax(const int8_t *x, int8_t *y, const int32_t *table,
     int32_t depth, int32_t entries)
 {
     int32_t largest = x[0];
