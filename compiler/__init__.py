@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,8 @@ def compile_model(
     name: str | None = None,
     optimize: str = "balanced",
     decisions: Mapping[Workload, Decisions] | None = None,
+    tuning_logs: Sequence[str | Path] = (),
+    tuned: bool = True,
     dump_ir: str | Path | None = None,
     progress: Callable[[str], None] = lambda step: None,
 ) -> CompiledModel:
@@ -36,7 +38,9 @@ def compile_model(
         target: a name from `tinyaot targets`.
         name: C identifier for functions and files; from the file name if None.
         optimize: `speed`, `balanced` or `size`: how the C is to be compiled, see `OPTIMIZE`.
-        decisions: schedule sizes by workload, as tuning finds them.
+        decisions: schedule sizes by workload, before what tuning has found.
+        tuning_logs: files that `tinyaot tune` has written, beside the log that ships for the core.
+        tuned: whether tuning records are used at all; else every size is its rule's default.
         dump_ir: a folder that receives the form after each step as text.
         progress: called with the name of each step before it runs.
 
@@ -44,12 +48,13 @@ def compile_model(
         The compiled model: save it, run it, or read its report.
 
     Raises:
-        TinyaotError: the file is missing, damaged or unsupported, or the target or the kind of
+        TinyaotError: a file is missing, damaged or unsupported, or the target or the kind of
             optimization unknown.
     """
     from tinyaot.compiler.codegen.module import identifier
     from tinyaot.compiler.compiled import CompiledModel
     from tinyaot.compiler.pipeline import lower
+    from tinyaot.compiler.tuning.lookup import load_records
     from tinyaot.targets import TinyaotError, get_target
 
     chosen = get_target(target)
@@ -68,11 +73,16 @@ def compile_model(
             raise TinyaotError(
                 f"cannot read the model {path}: {error.strerror}", "check the path"
             ) from error
+    records = None
+    if tuned:
+        logs = [Path(log) for log in tuning_logs]
+        records = load_records(chosen.name, logs, optimize=OPTIMIZE[optimize])
     lowered = lower(
         data,
         identifier(name or stem).lower(),
         chosen,
         decisions=decisions,
+        records=records,
         dump=None if dump_ir is None else Path(dump_ir),
         progress=progress,
     )

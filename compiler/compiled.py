@@ -43,6 +43,9 @@ class OperatorReport:
         node: the model node.
         kind: operator family.
         rule: the schedule rule that computes it.
+        decisions: values of the rule's knobs, and what it derives from the constants.
+        source: where rule and decisions come from: "tuned" (a record of this workload), "nearest"
+            (a record of one near it), "default", or "given" by the caller.
         macs: multiply-accumulates of one inference.
         weight_bytes: constants in flash.
         workspace_bytes: scratch memory in the arena.
@@ -51,6 +54,8 @@ class OperatorReport:
     node: str
     kind: str
     rule: str
+    decisions: Mapping[str, int]
+    source: str
     macs: int
     weight_bytes: int
     workspace_bytes: int
@@ -324,13 +329,15 @@ class CompiledModel:
                     node=operator.node.origin,
                     kind=operator.node.workload.kind,
                     rule=operator.rule,
+                    decisions=operator.decisions,
+                    source=operator.source,
                     macs=operator.node.workload.macs,
                     weight_bytes=sum(array.nbytes for array in operator.constants.values()),
                     workspace_bytes=operator.function.workspace,
                 )
                 for operator in operators
             ),
-            notes=graph.notes,
+            notes=(*graph.notes, *self._lowered.notes),
         )
 
     def _ordered(self, inputs: Inputs) -> list[Array]:

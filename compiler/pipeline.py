@@ -14,8 +14,9 @@ from tinyaot.compiler.frontend.imported import Port
 from tinyaot.compiler.graph import Graph
 from tinyaot.compiler.legalize import legalize
 from tinyaot.compiler.memory.layout import MemoryLayout, plan_memory
-from tinyaot.compiler.scheduling import Operator, schedule_graph
+from tinyaot.compiler.scheduling import Built, Operator, schedule_graph
 from tinyaot.compiler.transform import simplify
+from tinyaot.compiler.tuning.lookup import Records, tuned_picks
 from tinyaot.schedules.registry import Decisions
 from tinyaot.schedules.workload import Workload
 from tinyaot.targets import Program, Target, TinyaotError
@@ -34,6 +35,7 @@ class Lowered:
         operators: its nodes with their kernels.
         layout: where tensors lie.
         program: the C.
+        notes: what the user should know about the tuning records.
     """
 
     inputs: tuple[Port, ...]
@@ -42,6 +44,7 @@ class Lowered:
     operators: tuple[Operator, ...]
     layout: MemoryLayout
     program: Program
+    notes: tuple[str, ...] = ()
 
 
 def lower(
@@ -50,6 +53,7 @@ def lower(
     target: Target,
     *,
     decisions: Mapping[Workload, Decisions] | None = None,
+    records: Records | None = None,
     dump: Path | None = None,
     progress: Progress = lambda step: None,
 ) -> Lowered:
@@ -60,6 +64,7 @@ def lower(
         name: C identifier of the model.
         target: the core.
         decisions: schedule sizes by workload.
+        records: what tuning has found, for the workloads that `decisions` does not name.
         dump: a folder that receives the form after each step as text.
         progress: called with the name of each step before it runs.
 
@@ -78,7 +83,9 @@ def lower(
     graph = simplify(graph)
     dumped.write("simplify.txt", graph.format)
     progress("schedule")
-    operators = schedule_graph(graph, target, decisions)
+    built: Built = {}
+    picks, notes = tuned_picks(graph, target, records or Records({}), built)
+    operators = schedule_graph(graph, target, {**picks, **(decisions or {})}, built)
     dumped.write("schedule.tir", lambda: "\n".join(_kernel_text(op) for op in operators))
     progress("plan memory")
     layout = plan_memory(graph, operators)
@@ -89,11 +96,13 @@ def lower(
         dumped.write(file, functools.partial(program.files.__getitem__, file))
     progress("verify")
     verify_program(program)
-    return Lowered(imported.inputs, macs, graph, operators, layout, program)
+    notes = [*(records.notes if records else ()), *notes]
+    return Lowered(imported.inputs, macs, graph, operators, layout, program, tuple(notes))
 
 
 def _kernel_text(operator: Operator) -> str:
-    head = f"# {operator.node.origin}: {operator.rule} {dict(operator.decisions)}"
+    values = f"{dict(operator.decisions)} ({operator.source})"
+    head = f"# {operator.node.origin}: {operator.rule} {values}"
     return f"{head}\n{operator.kernel.func.script()}\n"
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -167,11 +167,24 @@ def find_rules(workload: Workload, features: frozenset[str]) -> list[Rule]:
     return sorted(fitting, key=lambda candidate: -len(candidate.features))
 
 
+def suitable_rules(
+    workload: Workload, features: frozenset[str], constants: Constants | None = None
+) -> Iterator[tuple[Rule, dict[str, int]]]:
+    """The rules that compute a workload exactly, the most specific first, with what they derive
+    from the constants."""
+    for candidate in find_rules(workload, features):
+        try:
+            yield candidate, candidate.derive(workload, constants or {})
+        except UnsuitableError:
+            continue
+
+
 def choose(
     workload: Workload,
     features: frozenset[str],
     decisions: Decisions | None = None,
     constants: Constants | None = None,
+    rule: str | None = None,
 ) -> Choice:
     """The most specific rule that computes a workload exactly, with its sizes.
 
@@ -180,15 +193,14 @@ def choose(
         features: of the core.
         decisions: values for the rule's knobs; a knob that is left out takes its default.
         constants: of the node.
+        rule: the name of the rule to take in place of the most specific one.
 
     Raises:
-        LookupError: no rule computes this workload.
+        LookupError: no rule computes this workload, or not the one that is asked for.
         ValueError: a decision names no knob of the rule or is outside its range.
     """
-    for candidate in find_rules(workload, features):
-        try:
-            derived = candidate.derive(workload, constants or {})
-        except UnsuitableError:
+    for candidate, derived in suitable_rules(workload, features, constants):
+        if rule not in (None, candidate.name):
             continue
         space = candidate.space(workload)
         values = {knob: valid[0] for knob, valid in space.items()}
@@ -199,6 +211,8 @@ def choose(
                 )
             values[knob] = value
         return Choice(workload, candidate, {**values, **derived})
+    if rule is not None:
+        raise LookupError(f"the rule {rule} does not compute {workload}")
     raise LookupError(f"no schedule rule computes {workload}")
 
 

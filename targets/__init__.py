@@ -2,7 +2,13 @@
 
 from tinyaot.targets.cortex_m.board import Board, get_board, list_boards
 from tinyaot.targets.errors import TinyaotError
-from tinyaot.targets.image import Image, build_image, estimate_cycles, run_image
+from tinyaot.targets.image import (
+    Image,
+    build_image,
+    compiler_version,
+    estimate_cycles,
+    run_image,
+)
 from tinyaot.targets.program import ImageSize, Port, Program, RunResult
 from tinyaot.targets.target import FEATURES, Target, get_target, list_targets
 
@@ -17,6 +23,7 @@ __all__ = [
     "Target",
     "TinyaotError",
     "build_image",
+    "compiler_version",
     "estimate_cycles",
     "get_board",
     "get_target",

@@ -6,12 +6,26 @@ import logging
 import shlex
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from tinyaot.targets.errors import TinyaotError
 
 _log = logging.getLogger(__name__)
+
+_limit: ContextVar[float | None] = ContextVar("limit", default=None)
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Commands in this context that name no timeout of their own are killed after so long."""
+    token = _limit.set(seconds)
+    try:
+        yield
+    finally:
+        _limit.reset(token)
 
 
 def find_tool(name: str, packages: str) -> str:
@@ -38,7 +52,7 @@ def run_command(
     """Run a command in `cwd` without a shell and capture its output.
 
     Args:
-        timeout: seconds after which it is killed.
+        timeout: seconds after which it is killed; by default those of `time_limit`, if any.
 
     Raises:
         subprocess.TimeoutExpired: it took longer.
@@ -47,7 +61,7 @@ def run_command(
     return subprocess.run(
         arguments,
         cwd=cwd,
-        timeout=timeout,
+        timeout=_limit.get() if timeout is None else timeout,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from tinyaot.targets.command import find_tool, run_command
 from tinyaot.targets.cortex_m.board import Board
 from tinyaot.targets.errors import TinyaotError
 from tinyaot.targets.program import ImageSize, Program, RunResult
@@ -104,6 +105,18 @@ def run_image(
                 )
     result: RunResult = _module(_RUNNERS, image.target).run(image, inputs, timeout)
     return result
+
+
+def compiler_version(target: Target) -> str:
+    """The C compiler for a target with its version, such as `arm-none-eabi-gcc 12.2.1`.
+
+    Raises:
+        TinyaotError: it is missing.
+    """
+    compiler, packages = _module(_BUILDERS, target).compiler()
+    find_tool(compiler, packages)
+    said = run_command([compiler, "-dumpfullversion", "-dumpversion"], Path.cwd()).stdout.split()
+    return f"{Path(compiler).name} {said[0] if said else 'of unknown version'}"
 
 
 def estimate_cycles(

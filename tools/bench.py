@@ -13,7 +13,7 @@ from tinyaot.targets import TinyaotError
 from tinyaot.tools.baseline import PEERS, Baseline, geometric_mean, load_baseline
 from tinyaot.tools.console import columns, progress, stdout
 from tinyaot.tools.model import compile_file
-from tinyaot.tools.options import Debug, Optimization, Optimize, Verbose
+from tinyaot.tools.options import Debug, Optimization, Optimize, Tuned, TuningLog, Verbose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,6 +43,15 @@ def bench_command(
     ] = None,
     per_layer: Annotated[bool, typer.Option("--per-layer", help="Show each operator.")] = False,
     optimize: Optimize = Optimization.balanced,
+    tuning_log: TuningLog = None,
+    tuned: Tuned = True,
+    against_default: Annotated[
+        bool,
+        typer.Option(
+            "--against-default",
+            help="Measure each model also without tuning records, and show the ratio.",
+        ),
+    ] = False,
     json: Annotated[
         Path | None,
         typer.Option(
@@ -60,20 +69,35 @@ def bench_command(
     with progress() as step:
         for target in targets or ["cortex-m4"]:
             for model in models:
-                documents.append(_measure(model, target, optimize.value, step))
+                document = _measure(model, target, optimize.value, step, tuning_log, tuned)
+                if against_default:
+                    plain = _measure(model, target, optimize.value, step, None, False)
+                    document["default_instructions"] = plain["instructions"]
+                    document["default_arena_bytes"] = plain["arena_bytes"]
+                documents.append(document)
     if json is None or str(json) != "-":
         _show(documents, known, per_layer)
+        if against_default:
+            stdout().print()
+            _show_gain(documents)
     if json is not None:
         _write(documents, json)
 
 
-def _measure(model: Path, target: str, optimize: str, step: Callable[[str], None]) -> Document:
+def _measure(
+    model: Path,
+    target: str,
+    optimize: str,
+    step: Callable[[str], None],
+    tuning_logs: list[Path] | None,
+    tuned: bool,
+) -> Document:
     """One model on one core: compiled, run once on a random input, each operator counted."""
     from tinyaot.compiler.oracle import random_inputs
     from tinyaot.tools.result import Result
 
-    step(f"{model.stem} on {target}")
-    compiled = compile_file(model, target, None, None, optimize, lambda _: None)
+    step(f"{model.stem} on {target}{'' if tuned else ' without tuning'}")
+    compiled = compile_file(model, target, None, None, optimize, lambda _: None, tuning_logs, tuned)
     on = "host" if compiled.target.family == "host" else "qemu"
     inputs: Sequence[list[Array]] = random_inputs(compiled.inputs, 1, 0)
     measured = compiled.measure(inputs, on=on)
@@ -86,6 +110,7 @@ def _measure(model: Path, target: str, optimize: str, step: Callable[[str], None
             "node": operator.node,
             "kind": operator.kind,
             "rule": operator.rule,
+            "sizes": operator.source,
             "macs": operator.macs,
             "instructions": instructions,
         }
@@ -146,10 +171,40 @@ def _show(documents: list[Document], baseline: Baseline, per_layer: bool) -> Non
             console.print(_layers(document, baseline))
 
 
+def _show_gain(documents: list[Document]) -> None:
+    """Instructions and arena with tuning records and without."""
+    table = columns(
+        "model", "target", "tuned>", "default>", "saved>", "arena>", "arena, default>",
+    )  # fmt: skip
+    ratios: dict[str, list[float]] = {}
+    for document in documents:
+        tuned: int = document["instructions"] or 0
+        default: int = document["default_instructions"] or 0
+        if tuned and default:
+            ratios.setdefault(document["target"], []).append(tuned / default)
+        table.add_row(
+            document["model"],
+            document["target"],
+            _number(tuned),
+            _number(default),
+            f"{1 - tuned / default:.1%}" if tuned and default else "-",
+            _number(document["arena_bytes"]),
+            _number(document["default_arena_bytes"]),
+        )
+    stdout().print(table)
+    for target, values in ratios.items():
+        saved = 1 - (geometric_mean(values) or 1)
+        stdout().print(
+            f"{target}: tuning saves {saved:.1%} of the instructions "
+            f"(geometric mean of {len(values)})"
+        )
+
+
 def _layers(document: Document, baseline: Baseline) -> Any:
     title = f"{document['model']} on {document['target']}"
     table = columns(
-        "operator", "rule", "MACs>", "instructions>", "per MAC>", f"{baseline.name}>", "ratio>",
+        "operator", "rule", "sizes", "MACs>", "instructions>", "per MAC>", f"{baseline.name}>",
+        "ratio>",
         title=title,
     )  # fmt: skip
     for layer in document["layers"]:
@@ -160,6 +215,7 @@ def _layers(document: Document, baseline: Baseline) -> Any:
         table.add_row(
             layer["node"],
             layer["rule"],
+            layer["sizes"],
             _number(macs or None),
             _number(count),
             f"{count / macs:.2f}" if macs else "-",

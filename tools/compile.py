@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tinyaot.targets import TinyaotError, build_image
-from tinyaot.tools.console import bytes_text, facts, macs_text, print_json, progress, stdout
+from tinyaot.tools.console import (
+    bytes_text,
+    columns,
+    facts,
+    macs_text,
+    print_json,
+    progress,
+    stdout,
+)
 from tinyaot.tools.model import compile_file
 from tinyaot.tools.options import (
     Debug,
@@ -21,11 +29,15 @@ from tinyaot.tools.options import (
     Optimization,
     Optimize,
     TargetName,
+    Tuned,
+    TuningLog,
     Verbose,
 )
 
 if TYPE_CHECKING:
-    from tinyaot.compiler import CompiledModel
+    from rich.table import Table
+
+    from tinyaot.compiler import CompiledModel, Report
 
 
 def compile_command(
@@ -48,6 +60,15 @@ def compile_command(
         ),
     ] = None,
     optimize: Optimize = Optimization.balanced,
+    per_operator: Annotated[
+        bool,
+        typer.Option(
+            "--per-operator",
+            help="List the rule and the sizes of each operator, and where they come from.",
+        ),
+    ] = False,
+    tuning_log: TuningLog = None,
+    tuned: Tuned = True,
     dump_ir: DumpIR = None,
     json: Json = False,
     verbose: Verbose = False,
@@ -55,7 +76,9 @@ def compile_command(
 ) -> None:
     """Compile a model to C and write it as a Model Library Format tar."""
     with progress() as step:
-        compiled = compile_file(model, target, name, dump_ir, optimize.value, step)
+        compiled = compile_file(
+            model, target, name, dump_ir, optimize.value, step, tuning_log, tuned
+        )
         step("write the library")
         path = _save(compiled, output)
         step("build, to measure the code")
@@ -73,6 +96,16 @@ def compile_command(
         "macs": report.macs,
         "executed_macs": report.executed_macs,
         "operators": dict(Counter(operator.kind for operator in report.operators)),
+        "sizes": dict(Counter(operator.source for operator in report.operators)),
+        "schedule": [
+            {
+                "node": operator.node,
+                "rule": operator.rule,
+                "decisions": dict(operator.decisions),
+                "sizes": operator.source,
+            }
+            for operator in report.operators
+        ],
         "notes": list(report.notes),
     }
     if json:
@@ -88,10 +121,23 @@ def compile_command(
     table.add_row("multiply-accumulates", macs_text(report))
     kinds = (f"{count} {kind}" for kind, count in document["operators"].items())
     table.add_row("operators", ", ".join(kinds))
+    sources = (f"{count} {source}" for source, count in document["sizes"].items())
+    table.add_row("sizes", ", ".join(sources))
     for note in report.notes:
         table.add_row("note", note)
     table.add_row("written", str(path))
     stdout().print(table)
+    if per_operator:
+        stdout().print()
+        stdout().print(_operators(report))
+
+
+def _operators(report: Report) -> Table:
+    table = columns("operator", "rule", "decisions", "sizes")
+    for operator in report.operators:
+        values = ", ".join(f"{name}={value}" for name, value in operator.decisions.items())
+        table.add_row(operator.node, operator.rule, values, operator.source)
+    return table
 
 
 def _save(compiled: CompiledModel, output: str) -> Path:

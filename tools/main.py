@@ -17,6 +17,7 @@ from tinyaot.tools.compile import compile_command
 from tinyaot.tools.options import LOGGER, Debug, Verbose
 from tinyaot.tools.run import run_command
 from tinyaot.tools.targets import targets_command
+from tinyaot.tools.tune import tune_command
 from tinyaot.tools.version import version_command
 
 ERROR, BUG = 2, 3
@@ -39,6 +40,7 @@ app.command("check")(check_command)
 app.command("compile")(compile_command)
 app.command("run")(run_command)
 app.command("targets")(targets_command)
+app.command("tune")(tune_command)
 app.command("version")(version_command)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,8 @@ def compile_file(
     dump_ir: Path | None,
     optimize: str,
     progress: Callable[[str], None],
+    tuning_logs: Sequence[Path] | None = None,
+    tuned: bool = True,
 ) -> CompiledModel:
     """`compile_model` with errors that name the file.
 
@@ -31,9 +33,16 @@ def compile_file(
 
     try:
         return compile_model(
-            model, target, name=name, optimize=optimize, dump_ir=dump_ir, progress=progress
+            model,
+            target,
+            name=name,
+            optimize=optimize,
+            tuning_logs=tuning_logs or (),
+            tuned=tuned,
+            dump_ir=dump_ir,
+            progress=progress,
         )
     except TinyaotError as error:
-        if str(model) in error.message:
+        if any(str(path) in error.message for path in (model, *(tuning_logs or ()))):
             raise
         raise TinyaotError(f"{model}: {error.message}", *error.hints) from error

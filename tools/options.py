@@ -66,6 +66,22 @@ DumpIR = Annotated[
 ]
 
 
+TuningLog = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--tuning-log",
+        metavar="FILE",
+        help="Take sizes from this log of `tinyaot tune`, before those that ship; "
+        "may be given several times.",
+        show_default=False,
+    ),
+]
+Tuned = Annotated[
+    bool,
+    typer.Option("--tuned/--no-tuned", help="Take sizes from tuning records at all."),
+]
+
+
 class Optimization(str, Enum):
     """What the C is compiled for."""
 

@@ -103,6 +103,8 @@ class Result:
                     "kind": operator.kind,
                     "macs": operator.macs,
                     "instructions": instructions,
+                    "rule": operator.rule,
+                    "sizes": operator.source,
                 }
                 for operator, instructions in zip(
                     report.operators, measured.operator_instructions, strict=True
@@ -147,12 +149,13 @@ class Result:
         return table
 
     def _operators(self, counts: tuple[int, ...]) -> Table:
-        table = columns("instructions>", "share>", "MACs>", "per MAC>", "operator")
+        table = columns("instructions>", "share>", "MACs>", "per MAC>", "sizes", "operator")
         total = max(1, sum(counts))
         for operator, count in zip(self._report.operators, counts, strict=True):
             per_mac = f"{count / operator.macs:.2f}" if operator.macs else ""
             macs = f"{operator.macs:,}" if operator.macs else ""
-            table.add_row(f"{count:,}", f"{count / total:.1%}", macs, per_mac, operator.node)
+            share = f"{count / total:.1%}"
+            table.add_row(f"{count:,}", share, macs, per_mac, operator.source, operator.node)
         return table
 
     def _costs(self, profile: bool) -> Table:

@@ -20,6 +20,8 @@ from tinyaot.tools.options import (
     Optimization,
     Optimize,
     TargetName,
+    Tuned,
+    TuningLog,
     Verbose,
 )
 
@@ -89,6 +91,8 @@ def run_command(
         ),
     ] = None,
     optimize: Optimize = Optimization.balanced,
+    tuning_log: TuningLog = None,
+    tuned: Tuned = True,
     dump_ir: DumpIR = None,
     json: Json = False,
     verbose: Verbose = False,
@@ -107,7 +111,9 @@ def run_command(
         from tinyaot.tools.inputs import load_input
         from tinyaot.tools.result import Result
 
-        compiled = compile_file(model, target, None, dump_ir, optimize.value, step)
+        compiled = compile_file(
+            model, target, None, dump_ir, optimize.value, step, tuning_log, tuned
+        )
         if input_file is None:
             from tinyaot.compiler.oracle import random_inputs
 

@@ -106,6 +106,7 @@ def _metadata(
             "kind": operator.node.workload.kind,
             "rule": operator.rule,
             "decisions": dict(operator.decisions),
+            "decisions_from": operator.source,
             "macs": operator.node.workload.macs,
             "workspace_size_bytes": operator.function.workspace,
         }

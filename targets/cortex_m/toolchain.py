@@ -33,6 +33,11 @@ _SUPPORT_FLAGS = ("-O2", "-fno-tree-loop-distribute-patterns", "-masm-syntax-uni
 _LARGEST_LISTED = 8
 
 
+def compiler() -> tuple[str, str]:
+    """The C compiler, and the Debian packages that bring it."""
+    return COMPILER, PACKAGES
+
+
 def build(
     program: Program,
     target: Target,

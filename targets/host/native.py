@@ -34,6 +34,11 @@ _SANITIZE = (
 )
 
 
+def compiler() -> tuple[str, str]:
+    """The C compiler, and the Debian packages that bring it."""
+    return shlex.split(os.environ.get("CC") or "cc")[0], "gcc libc6-dev"
+
+
 def build(
     program: Program,
     target: Target,

@@ -1,0 +1,228 @@
+"""From tuning records to what the compiler takes for each node of a graph.
+
+A workload takes the fastest record of its signature whose memory fits: no pick makes the arena
+larger than it is with the defaults, so that records buy speed with memory only where some is idle.
+A workload without a record takes the pick of the nearest one whose knobs are valid for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tinyaot.compiler.graph import Graph
+from tinyaot.compiler.memory.layout import MemoryLayout, plan_memory
+from tinyaot.compiler.scheduling import Built, Operator, Pick, schedule_graph
+from tinyaot.compiler.tuning.records import (
+    METRICS,
+    Record,
+    pareto_front,
+    read_log,
+    shipped_log,
+)
+from tinyaot.compiler.tuning.signature import Signature, signature
+from tinyaot.schedules.registry import find_rules
+from tinyaot.schedules.workload import Constant, Reshape, Workload
+from tinyaot.targets import Target
+
+TUNED, NEAREST = "tuned", "nearest"
+"""Sources of picks: a record of the workload, or of one near it."""
+
+_WORTH = 0.995
+"""The share of the default's cost that a pick must stay below: the C compiler's choices in the code
+around a kernel make up for the rest."""
+
+_REACH = 2.0
+"""The farthest that sizes are carried over, in octaves; see `Signature.distance`."""
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records for one core.
+
+    Attributes:
+        groups: by signature; of each candidate the latest record.
+        notes: what could not be used.
+    """
+
+    groups: Mapping[Signature, tuple[Record, ...]]
+    notes: tuple[str, ...] = ()
+
+    def options(self, workload: Workload, features: frozenset[str]) -> tuple[list[Pick], str]:
+        """Picks for a workload, the fastest first, and the note of a record that no longer applies.
+
+        The first ones need more memory than the later ones. None means the default.
+        """
+        wanted = signature(workload)
+        if wanted in self.groups:
+            picks, stale = _picks(self.groups[wanted], workload, features, TUNED)
+            return picks, "" if not stale else wanted.structure[0]
+        near = sorted(
+            (distance, index)
+            for index, other in enumerate(self.groups)
+            if (distance := wanted.distance(other)) <= _REACH
+        )
+        groups = list(self.groups.values())
+        for _, index in near:
+            picks, _ = _picks(groups[index], workload, features, NEAREST)
+            if picks:
+                return picks, ""
+        return [], ""
+
+
+def load_records(
+    core: str, logs: Sequence[Path] = (), *, shipped: bool = True, optimize: str = "-O2"
+) -> Records:
+    """The records for a core from the shipped log and from the user's, whose later lines win.
+
+    Of several metrics of one workload the most real one counts. Records of other C compiler
+    flags count only for workloads that have no others.
+
+    Raises:
+        TinyaotError: a log cannot be read.
+    """
+    paths = list(logs)
+    if shipped and (own := shipped_log(core)) is not None:
+        paths.insert(0, own)
+    groups: dict[Signature, dict[object, Record]] = {}
+    notes: list[str] = []
+    for path in paths:
+        log = read_log(path)
+        notes += log.notes
+        for record in log.records:
+            if record.core == core:
+                key = (record.candidate, record.metric, record.optimize)
+                groups.setdefault(record.signature, {})[key] = record
+    kept = {wanted: _comparable(group.values(), optimize) for wanted, group in groups.items()}
+    return Records(kept, tuple(notes))
+
+
+def tuned_picks(
+    graph: Graph, target: Target, records: Records, built: Built
+) -> tuple[dict[Workload, Pick], list[str]]:
+    """What to take for each workload of a graph, and notes for the user.
+
+    Args:
+        graph: what to compile.
+        target: the core.
+        records: for it.
+        built: kernels that were built before; new ones are added.
+    """
+    options: dict[Workload, list[Pick]] = {}
+    stale: list[str] = []
+    for node in graph.nodes:
+        if isinstance(node.workload, (Constant, Reshape)) or node.workload in options:
+            continue
+        options[node.workload], old = records.options(node.workload, target.features)
+        stale += [old] if old else []
+    notes = []
+    if stale:
+        notes.append(
+            f"the tuning records of {len(stale)} workloads ({', '.join(sorted(set(stale)))}) name "
+            "knobs that no longer exist: `tinyaot log prune` drops them, `tinyaot tune` renews them"
+        )
+    if not any(options.values()):
+        return {}, notes
+    defaults = schedule_graph(graph, target, built=built)
+    budget = _Budget(graph, defaults)
+    picks: dict[Workload, Pick] = {}
+    for workload, choices in options.items():
+        nodes = [index for index, one in enumerate(defaults) if one.node.workload == workload]
+        for pick in choices:
+            tried = schedule_graph(
+                replace(graph, nodes=tuple(defaults[index].node for index in nodes)),
+                target,
+                {workload: pick},
+                built,
+            )
+            if all(budget.allows(index, one) for index, one in zip(nodes, tried, strict=True)):
+                picks[workload] = pick
+                break
+    # Lifetimes say what must fit; holes between buffers may still make the arena larger.
+    while picks:
+        operators = schedule_graph(graph, target, picks, built)
+        if plan_memory(graph, operators).plan.size <= budget.size:
+            break
+        growth = {
+            one.node.workload: one.function.workspace - before.function.workspace
+            for one, before in zip(operators, defaults, strict=True)
+            if one.node.workload in picks
+        }
+        del picks[max(growth, key=lambda workload: growth[workload])]
+    return picks, notes
+
+
+class _Budget:
+    """What each operator may take of the arena without making it larger."""
+
+    def __init__(self, graph: Graph, operators: Sequence[Operator]) -> None:
+        layout = plan_memory(graph, operators)
+        self.size = layout.plan.size
+        self._operators = operators
+        self._outputs = [graph.tensors[one.node.output].nbytes for one in operators]
+        self._aliased = layout.aliased
+        self._others = [
+            self._alive(index, layout) - one.function.workspace
+            for index, one in enumerate(operators)
+        ]
+
+    def allows(self, index: int, operator: Operator) -> bool:
+        """Whether an operator in the place of the index-th fits."""
+        before = self._operators[index]
+        needs = operator.function.workspace
+        if index in self._aliased and not operator.kernel.in_place_inputs:
+            needs += self._outputs[index]
+        return needs <= before.function.workspace or self._others[index] + needs <= self.size
+
+    def _alive(self, index: int, layout: MemoryLayout) -> int:
+        """Bytes alive at an operator, what overlays another counted once."""
+        alive = {one.name: one.size for one in layout.buffers if one.first <= index <= one.last}
+        for pair in layout.plan.in_place:
+            if pair.output in alive and pair.input in alive:
+                smaller = min(pair.output, pair.input, key=lambda name: alive[name])
+                alive[smaller] = 0
+        return sum(alive.values())
+
+
+def _comparable(records: Iterable[Record], optimize: str) -> tuple[Record, ...]:
+    records = list(records)
+    same = [record for record in records if record.optimize == optimize] or records
+    for metric in reversed(METRICS):
+        if found := tuple(record for record in same if record.metric == metric):
+            return found
+    return ()
+
+
+def _picks(
+    records: Sequence[Record], workload: Workload, features: frozenset[str], source: str
+) -> tuple[list[Pick], bool]:
+    """What records say for a workload, and whether the best of them no longer applies.
+
+    The default of one workload says nothing about the sizes of another: it stands for the other's
+    own.
+    """
+    rules = {rule.name: rule for rule in find_rules(workload, features)}
+    default = min(
+        (record.cost for record in records if record.default and record.cost is not None),
+        default=math.inf,
+    )
+    picks: list[Pick] = []
+    stale = False
+    for record in pareto_front(records):
+        assert record.cost is not None
+        if record.default or record.cost > _WORTH * default:
+            picks.append(Pick(None, {}, source))
+            break
+        rule = rules.get(record.rule)
+        space = rule.space(workload) if rule else {}
+        if (
+            rule is None
+            or space.keys() != record.knobs.keys()
+            or any(record.knobs[knob] not in valid for knob, valid in space.items())
+        ):
+            stale = True
+            continue
+        picks.append(Pick(record.rule, record.knobs, source))
+    return picks, stale

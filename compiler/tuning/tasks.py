@@ -1,0 +1,150 @@
+"""What is tuned: the distinct workloads of models, with constants to compute with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyaot.compiler.graph import Graph, Node
+from tinyaot.compiler.tuning.signature import Signature, describe, signature
+from tinyaot.compiler.tuning.space import search_space
+from tinyaot.schedules.workload import (
+    Constant,
+    Conv2D,
+    DepthwiseConv2D,
+    FullyConnected,
+    Reshape,
+    Workload,
+)
+from tinyaot.targets import Target, TinyaotError, get_target
+
+_HALF = 1 << 30
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One workload on one core.
+
+    Attributes:
+        workload: what is computed.
+        target: the core.
+        inputs: elements and type of each input.
+        output: elements and type of the output.
+        constants: of the first node with this workload; they decide which rules are exact.
+        count: how often the models compute it.
+    """
+
+    workload: Workload
+    target: Target
+    inputs: tuple[tuple[int, str], ...]
+    output: tuple[int, str]
+    constants: dict[str, NDArray[np.generic]]
+    count: int = 1
+
+    @property
+    def signature(self) -> Signature:
+        """What is tuned as one."""
+        return signature(self.workload)
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return describe(self.workload)
+
+
+def model_tasks(models: Sequence[Path], target: str) -> list[Task]:
+    """The tasks of model files, in the order of their operators; those with one candidate are left
+    out.
+
+    Raises:
+        TinyaotError: a model cannot be read or compiled, or the target is unknown.
+    """
+    from tinyaot.compiler.frontend import import_model
+    from tinyaot.compiler.legalize import legalize
+    from tinyaot.compiler.transform import simplify
+
+    core = get_target(target)
+    tasks: list[Task] = []
+    for path in models:
+        try:
+            graph = simplify(legalize(import_model(path.read_bytes()), "model"))
+        except OSError as error:
+            raise TinyaotError(
+                f"cannot read the model {path}: {error.strerror}", "check the path"
+            ) from error
+        except TinyaotError as error:
+            raise TinyaotError(f"{path}: {error.message}", *error.hints) from error
+        tasks += graph_tasks(graph, core)
+    return merge_tasks(tasks)
+
+
+def graph_tasks(graph: Graph, target: Target) -> list[Task]:
+    """A task for each node of a graph that can be computed in more than one way.
+
+    Nodes that keep state are left out: what they compute depends on what came before.
+    """
+    return [
+        _task(graph, node, target)
+        for node in graph.nodes
+        if not isinstance(node.workload, (Constant, Reshape)) and not node.states
+    ]
+
+
+def merge_tasks(tasks: Iterable[Task]) -> list[Task]:
+    """One task for all of a signature; those with nothing to choose are left out."""
+    merged: dict[Signature, Task] = {}
+    for task in tasks:
+        first = merged.setdefault(task.signature, replace(task, count=0))
+        merged[task.signature] = replace(first, count=first.count + task.count)
+    return [
+        task
+        for task in merged.values()
+        if search_space(task.workload, task.target.features, task.constants).size > 1
+    ]
+
+
+def workload_task(workload: Workload, target: Target) -> Task:
+    """A task with random constants, as models have them, for a convolution or a dense layer.
+
+    Raises:
+        ValueError: of other workloads the constants are not known.
+    """
+    rng = np.random.default_rng(0)
+    shape: tuple[int, ...]
+    if isinstance(workload, Conv2D):
+        channels = workload.output_shape[3]
+        shape = (channels, *workload.kernel, workload.input_shape[3] // workload.groups)
+        sizes = math.prod(workload.input_shape), math.prod(workload.output_shape)
+    elif isinstance(workload, DepthwiseConv2D):
+        channels = workload.output_shape[3]
+        shape = (*workload.kernel, channels)
+        sizes = math.prod(workload.input_shape), math.prod(workload.output_shape)
+    elif isinstance(workload, FullyConnected):
+        channels = workload.output_size
+        shape = (channels, workload.input_size)
+        sizes = workload.batch * workload.input_size, workload.batch * workload.output_size
+    else:
+        raise ValueError(f"a {workload.kind} needs the constants of a model")
+    fan_in = math.prod(shape) // channels
+    shift = -math.ceil(math.log2(74 * math.sqrt(fan_in)))
+    constants: dict[str, NDArray[np.generic]] = {
+        "weight": rng.integers(-127, 128, shape).astype(np.int8),
+        "bias": rng.integers(-3000, 3000, channels).astype(np.int32),
+        "multiplier": rng.integers(_HALF, 2 * _HALF, channels).astype(np.int32),
+        "shift": rng.integers(shift, shift + 2, channels).astype(np.int32),
+    }
+    return Task(workload, target, ((sizes[0], "int8"),), (sizes[1], "int8"), constants)
+
+
+def _task(graph: Graph, node: Node, target: Target) -> Task:
+    def of(name: str) -> tuple[int, str]:
+        tensor = graph.tensors[name]
+        return math.prod(tensor.shape), tensor.dtype
+
+    inputs = tuple(map(of, node.inputs))
+    return Task(node.workload, target, inputs, of(node.output), dict(node.constants))

@@ -1,0 +1,264 @@
+"""`tinyaot tune`: search rules and sizes for the workloads of models, and log what was found."""
+
+from __future__ import annotations
+
+import time
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tinyaot.targets import TinyaotError, get_target
+from tinyaot.tools.console import columns, stderr, stdout
+from tinyaot.tools.options import (
+    Debug,
+    Optimization,
+    Optimize,
+    TargetName,
+    Verbose,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rich.console import RenderableType
+
+    from tinyaot.compiler.tuning.search import TaskState
+    from tinyaot.compiler.tuning.tuner import Progress
+
+_SHOWN_TASKS = 12
+_LINE_SECONDS = 5.0
+
+
+class Metric(str, Enum):
+    """What is minimized."""
+
+    instructions = "instructions"
+    cycles = "cycles"
+    seconds = "seconds"
+
+
+class Search(str, Enum):
+    """How candidates are chosen."""
+
+    model = "model"
+    random = "random"
+    grid = "grid"
+
+
+def tune_command(
+    models: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="MODEL...", help="Quantized .tflite or .onnx files.", show_default=False
+        ),
+    ] = None,
+    target: TargetName = "cortex-m4",
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Measurements of all workloads together, those in the log included.",
+            show_default="up to 64 a workload",
+        ),
+    ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The log to write; an existing one is continued.",
+            show_default="tuning-TARGET.jsonl",
+        ),
+    ] = None,
+    metric: Annotated[
+        Metric | None,
+        typer.Option(
+            help="What to minimize: instructions as the emulator counts them, cycles as a model of "
+            "the core estimates them, or seconds on this machine.",
+            show_default="instructions; seconds on the host",
+        ),
+    ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="qemu|host",
+            help="Where candidates run: the emulated core, or this machine for the target host.",
+            show_default="qemu; host for the target host",
+        ),
+    ] = None,
+    search: Annotated[
+        Search,
+        typer.Option(help="Candidates: where a learned model expects the best, random, or all."),
+    ] = Search.model,
+    seed: Annotated[int, typer.Option(min=0, help="Of all that is random.")] = 0,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Processes that build and run.", show_default="one for each processor"
+        ),
+    ] = None,
+    batch: Annotated[
+        int, typer.Option(min=1, help="Candidates of a workload that are measured in one round.")
+    ] = 16,
+    timeout: Annotated[
+        float, typer.Option(min=0.01, help="Seconds that a candidate may run on this machine.")
+    ] = 20.0,
+    optimize: Optimize = Optimization.balanced,
+    verbose: Verbose = False,
+    debug: Debug = False,
+) -> None:
+    """Search the rules and sizes that compute each workload of some models fastest.
+
+    What was measured is kept when you interrupt it; the same command goes on from there.
+    `tinyaot compile --tuning-log FILE` uses what was found.
+    """
+    core = get_target(target)
+    if not models:
+        raise TinyaotError("there is nothing to tune", "name one or more models")
+    chosen = _metric(metric, on, core.family == "host")
+    path = log or Path(f"tuning-{core.name}.jsonl")
+    if core.family == "host":
+        # Two at once would time each other.
+        workers = 1
+    stderr().print("load the compiler ...", soft_wrap=True)
+    # Here, and not above: these import TVM.
+    from tinyaot.compiler import OPTIMIZE
+    from tinyaot.compiler.tuning.measure import Setting
+    from tinyaot.compiler.tuning.tasks import model_tasks
+    from tinyaot.compiler.tuning.tuner import Options, Tuner
+    from tinyaot.compiler.tuning.workers import LocalWorkers
+
+    tasks = model_tasks(models, core.name)
+    if not tasks:
+        raise TinyaotError(
+            f"no operator of these models can be computed in more than one way on {core.name}",
+            "there is nothing to tune",
+        )
+    setting = Setting(chosen, OPTIMIZE[optimize.value], timeout)
+    options = Options(trials, search.value, seed, batch, setting)
+    pool = LocalWorkers(workers)
+    try:
+        with _shown() as report:
+            states = Tuner(tasks, options, path, pool, report).run()
+    finally:
+        pool.close()
+    stdout().print(_table(states))
+    stdout().print(f"\nwritten: {path}; to use it: tinyaot compile --tuning-log {path} ...")
+
+
+def _metric(metric: Metric | None, on: str | None, host: bool) -> str:
+    if on not in (None, "qemu", "host"):
+        raise TinyaotError(f"cannot tune on {on!r}", "choose one of qemu, host")
+    if (on == "host") != host and on is not None:
+        raise TinyaotError(
+            f"the target {'host' if host else 'of a core'} is not tuned on {on}",
+            "kernels for a core run on the emulated core: --on qemu",
+            "kernels for this machine run here: --target host",
+        )
+    if host:
+        if metric not in (None, Metric.seconds):
+            raise TinyaotError(
+                f"{metric.value} are not counted on this machine", "--metric seconds"
+            )
+        return Metric.seconds.value
+    if metric == Metric.seconds:
+        raise TinyaotError(
+            "seconds on an emulator mean nothing", "--metric instructions or --metric cycles"
+        )
+    return metric.value if metric else Metric.instructions.value
+
+
+class _shown:  # noqa: N801
+    """Shows progress: a table that moves on a terminal, a line now and then elsewhere."""
+
+    def __enter__(self) -> Callable[[Progress], None]:
+        self._console = stderr()
+        self._live = None
+        self._last = -_LINE_SECONDS
+        if self._console.is_terminal:
+            from rich.live import Live
+
+            self._live = Live(console=self._console, transient=True, refresh_per_second=4)
+            self._live.start()
+        return self._report
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def _report(self, progress: Progress) -> None:
+        for note in progress.notes:
+            self._console.print(f"note: {note}", soft_wrap=True)
+        if self._live is not None:
+            self._live.update(_live_view(progress))
+            return
+        now = time.monotonic()
+        if progress.trials < progress.total and now - self._last < _LINE_SECONDS:
+            return
+        self._last = now
+        self._console.print(_line(progress), soft_wrap=True)
+
+
+def _live_view(progress: Progress) -> RenderableType:
+    from rich.console import Group
+
+    shown = [state for state in progress.states if state.outcomes or state.pending]
+    shown = shown[-_SHOWN_TASKS:]
+    if progress.state is not None and progress.state not in shown:
+        shown[0] = progress.state
+    return Group(_line(progress), _table(shown, progress.state))
+
+
+def _line(progress: Progress) -> str:
+    parts = [f"{progress.trials:,} of {progress.total:,} trials"]
+    if progress.rate:
+        parts.append(f"{progress.rate:.1f} a second")
+        parts.append(f"tuner {progress.overhead:.0%}")
+    if progress.seconds_left is not None and progress.trials < progress.total:
+        parts.append(f"{_duration(progress.seconds_left)} left")
+    best, default = _sums(progress.states)
+    if default:
+        parts.append(f"{1 - best / default:.1%} saved so far")
+    if progress.state is not None:
+        parts.append(f"last: {progress.state.task.name}")
+    return ", ".join(parts)
+
+
+def _table(states: Sequence[TaskState], current: TaskState | None = None) -> RenderableType:
+    table = columns("", "workload", "times>", "tried>", "default>", "best>", "saved>", "by")
+    for state in states:
+        best, default = state.best, state.default_cost
+        table.add_row(
+            ">" if state is current else "",
+            state.task.name,
+            str(state.task.count),
+            f"{len(state.outcomes)} of {state.space.size}",
+            _cost(default),
+            _cost(best.cost if best else None),
+            f"{1 - best.cost / default:.1%}" if best and best.cost and default else "-",
+            "" if best is None or best.candidate == state.space.default else str(best.candidate),
+        )
+    return table
+
+
+def _sums(states: Sequence[TaskState]) -> tuple[float, float]:
+    """Costs of all tasks that have both, each as often as the models compute it."""
+    pairs = [
+        (state.task.count * state.best.cost, state.task.count * state.default_cost)
+        for state in states
+        if state.best and state.best.cost and state.default_cost
+    ]
+    return sum(best for best, _ in pairs), sum(default for _, default in pairs)
+
+
+def _cost(cost: float | None) -> str:
+    if cost is None:
+        return "-"
+    return f"{cost:,.0f}" if cost >= 100 else f"{cost:.3g}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
