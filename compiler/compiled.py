@@ -14,8 +14,16 @@ from numpy.typing import NDArray
 from tinyaot.compiler.codegen.model_library import constant_bytes, write_model_library
 from tinyaot.compiler.codegen.module import emit_program
 from tinyaot.compiler.graph import Graph, Tensor
+from tinyaot.compiler.layers import (
+    LayerValues,
+    compared_layers,
+    interpreted,
+    observed_parts,
+    values_of,
+)
 from tinyaot.compiler.memory.layout import plan_memory
 from tinyaot.compiler.pipeline import Lowered
+from tinyaot.compiler.reference import evaluate
 from tinyaot.compiler.scheduling import schedule_graph
 from tinyaot.targets import (
     Program,
@@ -32,7 +40,7 @@ from tinyaot.targets import (
 Array = NDArray[Any]
 Inputs = Mapping[str, Array] | Sequence[Array] | Array
 
-_RUNNERS = ("qemu", "host")
+_RUNNERS = ("qemu", "host", "reference")
 
 
 @dataclass(frozen=True)
@@ -97,11 +105,12 @@ class Measurement:
 
     Attributes:
         outputs: for each inference, one array per model output.
-        board: where it ran; `host` for the developer's own machine.
+        board: where it ran; `host` for the developer's own machine, `reference` for the numpy
+            interpreter.
         instructions: per inference, or None where they are not counted.
         operator_instructions: per operator, if asked for.
         stack_bytes: deepest stack, or None where it is not measured.
-        flash_code_bytes, flash_weight_bytes: of the linked image.
+        flash_code_bytes, flash_weight_bytes: of the linked image, if there is one.
     """
 
     outputs: list[list[Array]]
@@ -109,8 +118,8 @@ class Measurement:
     instructions: tuple[int, ...] | None
     operator_instructions: tuple[int, ...] | None
     stack_bytes: int | None
-    flash_code_bytes: int
-    flash_weight_bytes: int
+    flash_code_bytes: int | None
+    flash_weight_bytes: int | None
 
 
 class CompiledModel:
@@ -184,7 +193,8 @@ class CompiledModel:
         Args:
             inputs: arrays by input name, in the model's order, or one array for a single input;
                 quantized, or float to be quantized with the input's scale and zero point.
-            on: `qemu` emulates the target's core, `host` runs the model here with portable kernels.
+            on: `qemu` emulates the target's core, `host` runs the model here with portable
+                kernels, `reference` interprets its integer graph in numpy.
 
         Returns:
             The quantized outputs in the model's order.
@@ -208,7 +218,7 @@ class CompiledModel:
 
         Args:
             inputs: for each inference as for `run`.
-            on: `qemu` or `host`.
+            on: as for `run`.
             board: the emulated board; the target's default if None.
             profile: count the instructions of each operator.
             directory: keeps sources, objects and image there; a temporary one if None.
@@ -218,10 +228,12 @@ class CompiledModel:
         Raises:
             TinyaotError: as `run`.
         """
-        tensors = [self._ordered(one) for one in inputs]
-        data = [[array.tobytes() for array in one] for one in tensors]
         if on not in _RUNNERS:
             raise TinyaotError(f"cannot run on {on!r}", f"choose one of {', '.join(_RUNNERS)}")
+        tensors = [self._ordered(one) for one in inputs]
+        if on == "reference":
+            return self._interpreted(tensors, keep_state)
+        data = [[array.tobytes() for array in one] for one in tensors]
         target = get_target("host") if on == "host" else self.target
         chosen = get_board(board) if board is not None else None
         with tempfile.TemporaryDirectory(prefix="tinyaot-") as scratch:
@@ -247,11 +259,63 @@ class CompiledModel:
             flash_weight_bytes=image.size.flash_weights,
         )
 
-    def _program_for(self, target: Target) -> Program:
-        """The C of the same graph for another target, whose instructions it uses."""
-        graph = self._lowered.graph
-        operators = schedule_graph(graph, target)
+    def _interpreted(self, inputs: Sequence[Sequence[Array]], keep_state: bool) -> Measurement:
+        outputs, states = [], None
+        for one in inputs:
+            values = evaluate(self.graph, one, states)
+            outputs.append([values[name] for name in self.graph.outputs])
+            if keep_state:
+                states = {state.tensor: values[state.tensor] for state in self.graph.states}
+        return Measurement(outputs, "reference", None, None, None, None, None)
+
+    def _program_for(self, target: Target, graph: Graph | None = None) -> Program:
+        """The C of the same or another graph for a target, whose instructions it uses."""
+        graph = graph or self._lowered.graph
+        # Sizes are of the rules that this target has.
+        decisions = self._lowered.decisions if target == self.target else None
+        operators = schedule_graph(graph, target, decisions)
         return emit_program(graph, operators, plan_memory(graph, operators), target)
+
+    def layers(
+        self,
+        model: str | Path,
+        inputs: Sequence[Inputs],
+        on: str = "qemu",
+        *,
+        board: str | None = None,
+    ) -> list[LayerValues]:
+        """Every tensor of the model that the compiled model has too, as both compute it.
+
+        Each inference starts from the initial state.
+
+        Args:
+            model: the `.tflite` or `.onnx` file that this was compiled from.
+            inputs, on, board: as for `measure`.
+
+        Raises:
+            TinyaotError: as `measure` and `reference`.
+        """
+        if on not in _RUNNERS:
+            raise TinyaotError(f"cannot run on {on!r}", f"choose one of {', '.join(_RUNNERS)}")
+        tensors = [self._ordered(one) for one in inputs]
+        if on == "reference":
+            got = [interpreted(self.graph, one) for one in tensors]
+        else:
+            found: list[dict[str, Array]] = [{} for _ in tensors]
+            target = get_target("host") if on == "host" else self.target
+            for part in observed_parts(self.graph):
+                program = self._program_for(target, part)
+                lowered = replace(self._lowered, graph=part, program=program)
+                measured = CompiledModel(lowered, target, self.optimize).measure(
+                    inputs, on, board=board
+                )
+                for values, outputs in zip(found, measured.outputs, strict=True):
+                    values.update(zip(part.outputs, outputs, strict=True))
+            got = [
+                values_of(self.graph, one, values)
+                for one, values in zip(tensors, found, strict=True)
+            ]
+        return compared_layers(model, self.graph, self._as_declared(inputs), got)
 
     def estimate_cycles(self, inputs: Inputs, *, flash_wait_states: int = 0) -> int | None:
         """Estimated processor cycles of one inference; a model of the core, not silicon.
@@ -290,10 +354,23 @@ class CompiledModel:
         Raises:
             TinyaotError: the inputs do not fit the model, or the runtime is missing or failed.
         """
-        from tinyaot.compiler.oracle import dequantize, quantize, reference_outputs
+        from tinyaot.compiler.oracle import quantize, reference_outputs
+
+        given = self._as_declared(inputs)
+        return [
+            [
+                quantize(array, tensor) if array.dtype.kind == "f" else array
+                for array, tensor in zip(one, self.outputs, strict=True)
+            ]
+            for one in reference_outputs(model, given, keep_state=keep_state)
+        ]
+
+    def _as_declared(self, inputs: Sequence[Inputs]) -> list[list[Array]]:
+        """Inputs in the types of the model file: those that are float there are dequantized."""
+        from tinyaot.compiler.oracle import dequantize
 
         declared = [port.dtype for port in self._lowered.inputs]
-        given = [
+        return [
             [
                 dequantize(array, tensor) if dtype == "float32" else array
                 for array, tensor, dtype in zip(
@@ -301,13 +378,6 @@ class CompiledModel:
                 )
             ]
             for one in inputs
-        ]
-        return [
-            [
-                quantize(array, tensor) if array.dtype.kind == "f" else array
-                for array, tensor in zip(one, self.outputs, strict=True)
-            ]
-            for one in reference_outputs(model, given, keep_state=keep_state)
         ]
 
     def report(self) -> Report:

@@ -79,6 +79,28 @@ class State:
 
 
 @dataclass(frozen=True)
+class Layer:
+    """A tensor of the model file that a tensor of the graph holds.
+
+    Attributes:
+        node: the model node that computes it, as `Node.origin`.
+        source: the tensor's name in the file.
+        tensor: its name in the graph.
+        shape: of the model's tensor.
+        stored_shape: of the graph's tensor before channels were removed.
+        places: for each element in the model's order where the graph's tensor stores it; None
+            where the two orders agree.
+    """
+
+    node: str
+    source: str
+    tensor: str
+    shape: tuple[int, ...]
+    stored_shape: tuple[int, ...]
+    places: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True)
 class Graph:
     """A whole model.
 
@@ -89,6 +111,8 @@ class Graph:
         nodes: in execution order.
         notes: what the user should know about how the model was read.
         states: what is kept between inferences.
+        layers: what the graph holds of the model's tensors, in execution order.
+        kept_channels: for tensors that lost channels, the indices of those that are left.
     """
 
     name: str
@@ -98,6 +122,8 @@ class Graph:
     nodes: tuple[Node, ...]
     notes: tuple[str, ...] = ()
     states: tuple[State, ...] = ()
+    layers: tuple[Layer, ...] = ()
+    kept_channels: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
     @property
     def constants(self) -> dict[str, NDArray[np.generic]]:
@@ -133,6 +159,8 @@ class Graph:
                 for node in self.nodes
             ),
             states=tuple(replace(state, tensor=new(state.tensor)) for state in self.states),
+            layers=tuple(replace(layer, tensor=new(layer.tensor)) for layer in self.layers),
+            kept_channels={new(name): kept for name, kept in self.kept_channels.items()},
         )
 
     def format(self) -> str:

@@ -14,7 +14,7 @@ from tinyaot.compiler.frontend.imported import Port
 from tinyaot.compiler.graph import Graph
 from tinyaot.compiler.legalize import legalize
 from tinyaot.compiler.memory.layout import MemoryLayout, plan_memory
-from tinyaot.compiler.scheduling import Built, Operator, schedule_graph
+from tinyaot.compiler.scheduling import Built, Operator, Pick, schedule_graph
 from tinyaot.compiler.transform import simplify
 from tinyaot.compiler.tuning.lookup import Records, tuned_picks
 from tinyaot.schedules.registry import Decisions
@@ -35,6 +35,7 @@ class Lowered:
         operators: its nodes with their kernels.
         layout: where tensors lie.
         program: the C.
+        decisions: schedule sizes by workload, given or tuned.
         notes: what the user should know about the tuning records.
     """
 
@@ -44,6 +45,7 @@ class Lowered:
     operators: tuple[Operator, ...]
     layout: MemoryLayout
     program: Program
+    decisions: Mapping[Workload, Decisions | Pick]
     notes: tuple[str, ...] = ()
 
 
@@ -85,7 +87,8 @@ def lower(
     progress("schedule")
     built: Built = {}
     picks, notes = tuned_picks(graph, target, records or Records({}), built)
-    operators = schedule_graph(graph, target, {**picks, **(decisions or {})}, built)
+    chosen: dict[Workload, Decisions | Pick] = {**picks, **(decisions or {})}
+    operators = schedule_graph(graph, target, chosen, built)
     dumped.write("schedule.tir", lambda: "\n".join(_kernel_text(op) for op in operators))
     progress("plan memory")
     layout = plan_memory(graph, operators)
@@ -97,7 +100,7 @@ def lower(
     progress("verify")
     verify_program(program)
     notes = [*(records.notes if records else ()), *notes]
-    return Lowered(imported.inputs, macs, graph, operators, layout, program, tuple(notes))
+    return Lowered(imported.inputs, macs, graph, operators, layout, program, chosen, tuple(notes))
 
 
 def _kernel_text(operator: Operator) -> str:

@@ -161,14 +161,15 @@ class Result:
     def _costs(self, profile: bool) -> Table:
         report, measured = self._report, self._measured
         table = facts(f"{report.model} for {report.target}, run on {measured.board}")
-        instructions = "not counted on this machine"
+        where = "by the interpreter" if measured.board == "reference" else "on this machine"
+        instructions = f"not counted {where}"
         if measured.instructions:
             first = measured.instructions[0]
             ratio = f" ({first / report.macs:.2f} per multiply-accumulate)" if report.macs else ""
             instructions = f"{first:,}{ratio}"
         table.add_row("instructions", instructions)
         if profile and measured.operator_instructions is None:
-            table.add_row("  per operator", "not counted on this machine")
+            table.add_row("  per operator", f"not counted {where}")
         table.add_row("multiply-accumulates", macs_text(report))
         table.add_row("arena", bytes_text(report.arena_bytes))
         table.add_row("stack", bytes_text(measured.stack_bytes))

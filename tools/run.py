@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tinyaot.targets import TinyaotError, get_board
-from tinyaot.tools.console import print_json, progress
+from tinyaot.tools.console import print_json, progress, stdout
 from tinyaot.tools.model import compile_file
 from tinyaot.tools.options import (
     BoardName,
@@ -38,13 +38,18 @@ class Runner(str, Enum):
 
     qemu = "qemu"
     host = "host"
+    reference = "reference"
 
 
 def run_command(
     model: Model,
     target: TargetName = "cortex-m4",
     on: Annotated[
-        Runner, typer.Option(help="The emulated core, or this machine, with portable kernels.")
+        Runner,
+        typer.Option(
+            help="The emulated core; this machine, with portable kernels; or the integer graph "
+            "without any C, interpreted in numpy."
+        ),
     ] = Runner.qemu,
     board: BoardName = None,
     check: Annotated[
@@ -53,6 +58,14 @@ def run_command(
             "--check",
             help="Compare with TFLite Micro or ONNX Runtime, element for element; "
             "exit with status 1 if any differs.",
+        ),
+    ] = False,
+    per_layer: Annotated[
+        bool,
+        typer.Option(
+            "--per-layer",
+            help="With --check: compare every tensor of the model that the compiled model has too, "
+            "and name the first that differs.",
         ),
     ] = False,
     count: Annotated[
@@ -104,11 +117,19 @@ def run_command(
             "--count and --seed are of random inputs, and --input gives one",
             "leave out one or the other",
         )
+    if per_layer and not check:
+        raise TinyaotError("--per-layer compares with the reference", "add --check")
+    if on is Runner.reference and (board, build_dir) != (None, None):
+        raise TinyaotError(
+            "--board and --build-dir are of the C, which --on reference does without",
+            "leave them out, or run on qemu",
+        )
     if board is not None:
         get_board(board)
     with progress() as step:
         # Here, and not above: what these import is too heavy for --help.
         from tinyaot.tools.inputs import load_input
+        from tinyaot.tools.layers import LayerResult
         from tinyaot.tools.result import Result
 
         compiled = compile_file(
@@ -126,14 +147,23 @@ def run_command(
         if check:
             step(f"compute {len(inputs)} reference outputs")
             expected = compiled.reference(model, inputs)
-        step(f"build, and run {len(inputs)} inferences")
+        interpret = on is Runner.reference
+        step(f"{'interpret' if interpret else 'build, and run'} {len(inputs)} inferences")
         measured = compiled.measure(
             inputs, on=on.value, board=board, profile=profile, directory=build_dir
         )
+        layers = None
+        if per_layer:
+            step("compare every layer")
+            layers = LayerResult(compiled.layers(model, inputs, on.value, board=board))
     result = Result(compiled, measured, expected)
     if json:
-        print_json(result.document(None if input_file else seed or 0))
+        document = result.document(None if input_file else seed or 0)
+        print_json(document if layers is None else {**document, **layers.document()})
     else:
         result.show(profile)
-    if result.differing:
+        if layers is not None:
+            stdout().print()
+            layers.show(result.differing > 0)
+    if result.differing or (layers is not None and layers.differing):
         raise typer.Exit(1)

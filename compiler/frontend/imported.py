@@ -95,6 +95,7 @@ class Imported:
         notes: what the user should know.
         rounding: how the model's reference kernels requantize, see `Workload`.
         states: in any order.
+        results: names of the tensors that nodes[i] writes, in the file's terms.
     """
 
     module: IRModule
@@ -104,6 +105,7 @@ class Imported:
     notes: tuple[str, ...]
     rounding: str
     states: tuple[StateVariable, ...] = ()
+    results: tuple[tuple[str, ...], ...] = ()
 
 
 def close_blocks(builder: relax.BlockBuilder) -> None:

@@ -145,7 +145,11 @@ def import_onnx(data: bytes) -> Imported:
         if value.name not in initializers
     )
     outputs = tuple(Port(value.name, (), _dtype(value)) for value in graph.output)
-    return Imported(module, tuple(nodes), inputs, outputs, tuple(notes), rounding="single")
+    return Imported(
+        *(module, tuple(nodes), inputs, outputs, tuple(notes)),
+        rounding="single",
+        results=tuple(tuple(node.output) for node in graph.node),
+    )
 
 
 def _parse(data: bytes) -> onnx.ModelProto:

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import struct
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -217,7 +218,43 @@ def import_tflite(data: bytes, problems: list[Problem] | None = None) -> Importe
                 raise
             where = converters[0].current if converters else "the model's inputs"
             raise _unreadable(where, error) from error
-    return Imported(module, tuple(nodes), inputs, outputs, notes, "double", states)
+    results = _results(model.Subgraphs(0), unique)
+    return Imported(module, tuple(nodes), inputs, outputs, notes, "double", states, results)
+
+
+def _results(graph: Any, names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """The names of the tensors that each operator writes."""
+    operators = map(graph.Operators, range(graph.OperatorsLength()))
+    return tuple(
+        tuple(names[index] for index in _indices(operator.OutputsAsNumpy()))
+        for operator in operators
+    )
+
+
+def result_names(data: bytes) -> list[str]:
+    """The names of all tensors that operators write, as in `Imported.results`."""
+    graph = tflite.Model.GetRootAsModel(data, 0).Subgraphs(0)
+    return [name for names in _results(graph, _unique_names(graph)) for name in names]
+
+
+def with_outputs(data: bytes, names: Sequence[str]) -> bytes:
+    """A copy of a TFLite file whose outputs are other tensors.
+
+    The new vector of outputs is appended, and the field of the main subgraph points to it.
+
+    Args:
+        data: the flatbuffer.
+        names: of tensors, as in `Imported.results`.
+    """
+    graph = tflite.Model.GetRootAsModel(data, 0).Subgraphs(0)
+    places = {name: index for index, name in enumerate(_unique_names(graph))}
+    padded = bytearray(data) + bytes(-len(data) % 4)
+    outputs = [places[name] for name in names]
+    vector = struct.pack(f"<{1 + len(outputs)}i", len(outputs), *outputs)
+    # Outputs are the third field; its offset is from where it stands.
+    field = graph._tab.Pos + graph._tab.Offset(8)
+    padded[field : field + 4] = struct.pack("<I", len(padded) - field)
+    return bytes(padded + vector)
 
 
 def _unreadable(where: str, error: Exception) -> TinyaotError:

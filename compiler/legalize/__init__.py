@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from tvm import ir
 
 from tinyaot.compiler.frontend.imported import Imported, Port, Problem
-from tinyaot.compiler.graph import Graph, State, Tensor
+from tinyaot.compiler.graph import Graph, Layer, State, Tensor
 from tinyaot.compiler.legalize import (
     convolution,
     elementwise,
@@ -178,6 +178,7 @@ class _Legalizer:
                 State(self._builder.states[state.port.name].name, state.initial)
                 for state in self._imported.states
             ),
+            tuple(self._layers()),
         )
         return graph if self._problems else graph.renamed(self._port_names(graph))
 
@@ -190,6 +191,22 @@ class _Legalizer:
                 if port.name in graph.tensors:
                     names[port.name] = tensor
         return names
+
+    def _layers(self) -> Iterator[Layer]:
+        """The results of model nodes that are activations of the graph."""
+        results = self._imported.results
+        for var in self._reader.order:
+            value = self._values.get(self._reader.follow(var))
+            match = re.fullmatch(r"node(\d+)(?:_(\d+))?", str(var.name))
+            if value is None or match is None or not results:
+                continue
+            names, place = results[int(match[1])], int(match[2] or 0)
+            if place < len(names) and names[place]:
+                node = str(self._imported.nodes[int(match[1])])
+                yield Layer(
+                    *(node, names[place], value.tensor.name, shape_of(var), value.tensor.shape),
+                    value.places,
+                )
 
     def _roots(self) -> list[Any]:
         """Quantized activations that something other than a clamp reads, in program order.

@@ -54,6 +54,16 @@ class Value:
         return places.transpose(np.argsort(stored)).reshape(-1)
 
     @property
+    def places(self) -> NDArray[np.int64] | None:
+        """For each element in the model's flat order the stored one; None where the two agree."""
+        if self.flattened is not None:
+            return self.flat_order
+        if same_bytes(self.shape, self.stored):
+            return None
+        places = np.arange(math.prod(self.tensor.shape)).reshape(self.tensor.shape)
+        return places.transpose(np.argsort(self.stored)).reshape(-1)
+
+    @property
     def scale(self) -> float:
         """The real size of one step."""
         if self.tensor.scale is None:

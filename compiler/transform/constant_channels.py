@@ -58,7 +58,7 @@ def remove_constant_channels(graph: Graph) -> Graph:
         else tensor
         for name, tensor in graph.tensors.items()
     }
-    return replace(graph, nodes=nodes, tensors=tensors)
+    return replace(graph, nodes=nodes, tensors=tensors, kept_channels=kept)
 
 
 @dataclass(frozen=True)

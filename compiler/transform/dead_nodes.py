@@ -17,4 +17,5 @@ def remove_dead_nodes(graph: Graph) -> Graph:
             kept.append(node)
     needed.update(graph.inputs)
     tensors = {name: tensor for name, tensor in graph.tensors.items() if name in needed}
-    return replace(graph, nodes=tuple(reversed(kept)), tensors=tensors)
+    layers = tuple(layer for layer in graph.layers if layer.tensor in needed)
+    return replace(graph, nodes=tuple(reversed(kept)), tensors=tensors, layers=layers)
