@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,9 @@ from tinyaot.targets import (
     get_target,
     run_image,
 )
+
+if TYPE_CHECKING:
+    from tinyaot.compiler.profiling.profile import Profile
 
 Array = NDArray[Any]
 Inputs = Mapping[str, Array] | Sequence[Array] | Array
@@ -258,6 +261,23 @@ class CompiledModel:
             flash_code_bytes=image.size.flash_code,
             flash_weight_bytes=image.size.flash_weights,
         )
+
+    def profile(self, inputs: Inputs, *, runs: int = 1, board: str | None = None) -> Profile:
+        """Runs one input and counts every operator, memory over time and flash by layer.
+
+        Args:
+            inputs: as for `run`.
+            runs: inferences of the whole; the profile's total is the least.
+            board: the emulated board; the target's default if None.
+
+        Raises:
+            TinyaotError: the target counts nothing, or as `run`.
+        """
+        from tinyaot.compiler.profiling.measure import measure_profile
+
+        data = [array.tobytes() for array in self._ordered(inputs)]
+        chosen = get_board(board) if board is not None else None
+        return measure_profile(self._lowered, self.target, self.optimize, data, runs, chosen)
 
     def _interpreted(self, inputs: Sequence[Sequence[Array]], keep_state: bool) -> Measurement:
         outputs, states = [], None

@@ -35,6 +35,7 @@ class Program:
         operators: names in execution order; the index is the number that the entry hands to
             `tinyaot_operator_begin` and `tinyaot_operator_end` when it is compiled with
             `TINYAOT_PROFILE` defined.
+        functions: for each operator the C function in `tinyaot_<name>.c` that computes it.
         resets: whether `void tinyaot_<name>_reset(void)` is to be called before each inference, so
             that all of them start from the model's initial state.
     """
@@ -45,6 +46,7 @@ class Program:
     outputs: tuple[Port, ...]
     operators: tuple[str, ...]
     resets: bool = False
+    functions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

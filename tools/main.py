@@ -15,6 +15,7 @@ from tinyaot.tools.bench import bench_command
 from tinyaot.tools.check import check_command
 from tinyaot.tools.compile import compile_command
 from tinyaot.tools.options import LOGGER, Debug, Verbose
+from tinyaot.tools.profile import profile_command
 from tinyaot.tools.run import run_command
 from tinyaot.tools.targets import targets_command
 from tinyaot.tools.tune import tune_command
@@ -38,6 +39,7 @@ app = typer.Typer(
 app.command("bench")(bench_command)
 app.command("check")(check_command)
 app.command("compile")(compile_command)
+app.command("profile")(profile_command)
 app.command("run")(run_command)
 app.command("targets")(targets_command)
 app.command("tune")(tune_command)

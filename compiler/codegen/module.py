@@ -143,6 +143,7 @@ def emit_program(
         outputs=_program_ports(ports, graph, "output"),
         operators=tuple(operator.node.origin for operator in operators),
         resets=bool(graph.states),
+        functions=tuple(kernel_names),
     )
 
 
