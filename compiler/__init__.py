@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tinyaot.compiler.compiled import CompiledModel, Measurement, Report
@@ -28,6 +29,7 @@ def compile_model(
     decisions: Mapping[Workload, Decisions] | None = None,
     tuning_logs: Sequence[str | Path] = (),
     tuned: bool = True,
+    npu: Mapping[str, Any] | None = None,
     dump_ir: str | Path | None = None,
     progress: Callable[[str], None] = lambda step: None,
 ) -> CompiledModel:
@@ -35,12 +37,15 @@ def compile_model(
 
     Args:
         model: path of a `.tflite` or `.onnx` file, or its bytes.
-        target: a name from `tinyaot targets`.
+        target: a name from `tinyaot targets`, or a core and an accelerator such as
+            `cortex-m55+ethos-u55-128`.
         name: C identifier for functions and files; from the file name if None.
         optimize: `speed`, `balanced` or `size`: how the C is to be compiled, see `OPTIMIZE`.
         decisions: schedule sizes by workload, before what tuning has found.
         tuning_logs: files that `tinyaot tune` has written, beside the log that ships for the core.
         tuned: whether tuning records are used at all; else every size is its rule's default.
+        npu: options for the target's accelerator: the keywords of
+            `tinyaot.targets.ethos_u.accelerator.configure`.
         dump_ir: a folder that receives the form after each step as text.
         progress: called with the name of each step before it runs.
 
@@ -56,8 +61,16 @@ def compile_model(
     from tinyaot.compiler.pipeline import lower
     from tinyaot.compiler.tuning.lookup import load_records
     from tinyaot.targets import TinyaotError, get_target
+    from tinyaot.targets.ethos_u.accelerator import configure
 
     chosen = get_target(target)
+    if npu:
+        if chosen.npu is None:
+            raise TinyaotError(
+                f"{target} has no NPU to set {', '.join(npu)} for",
+                f"name one, such as {target}+ethos-u55-128",
+            )
+        chosen = replace(chosen, npu=configure(chosen.npu, **npu))
     if optimize not in OPTIMIZE:
         raise TinyaotError(
             f"unknown optimization {optimize!r}", f"choose one of {', '.join(OPTIMIZE)}"
@@ -76,7 +89,7 @@ def compile_model(
     records = None
     if tuned:
         logs = [Path(log) for log in tuning_logs]
-        records = load_records(chosen.name, logs, optimize=OPTIMIZE[optimize])
+        records = load_records(chosen.core, logs, optimize=OPTIMIZE[optimize])
     lowered = lower(
         data,
         identifier(name or stem).lower(),

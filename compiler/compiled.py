@@ -282,15 +282,17 @@ class CompiledModel:
     def _interpreted(self, inputs: Sequence[Sequence[Array]], keep_state: bool) -> Measurement:
         outputs, states = [], None
         for one in inputs:
-            values = evaluate(self.graph, one, states)
-            outputs.append([values[name] for name in self.graph.outputs])
+            values = evaluate(self._lowered.portable, one, states)
+            outputs.append([values[name] for name in self._lowered.portable.outputs])
             if keep_state:
-                states = {state.tensor: values[state.tensor] for state in self.graph.states}
+                states = {
+                    state.tensor: values[state.tensor] for state in self._lowered.portable.states
+                }
         return Measurement(outputs, "reference", None, None, None, None, None)
 
     def _program_for(self, target: Target, graph: Graph | None = None) -> Program:
         """The C of the same or another graph for a target, whose instructions it uses."""
-        graph = graph or self._lowered.graph
+        graph = graph or self._lowered.portable
         # Sizes are of the rules that this target has.
         decisions = self._lowered.decisions if target == self.target else None
         operators = schedule_graph(graph, target, decisions)
@@ -319,11 +321,11 @@ class CompiledModel:
             raise TinyaotError(f"cannot run on {on!r}", f"choose one of {', '.join(_RUNNERS)}")
         tensors = [self._ordered(one) for one in inputs]
         if on == "reference":
-            got = [interpreted(self.graph, one) for one in tensors]
+            got = [interpreted(self._lowered.portable, one) for one in tensors]
         else:
             found: list[dict[str, Array]] = [{} for _ in tensors]
             target = get_target("host") if on == "host" else self.target
-            for part in observed_parts(self.graph):
+            for part in observed_parts(self._lowered.portable):
                 program = self._program_for(target, part)
                 lowered = replace(self._lowered, graph=part, program=program)
                 measured = CompiledModel(lowered, target, self.optimize).measure(
@@ -332,10 +334,10 @@ class CompiledModel:
                 for values, outputs in zip(found, measured.outputs, strict=True):
                     values.update(zip(part.outputs, outputs, strict=True))
             got = [
-                values_of(self.graph, one, values)
+                values_of(self._lowered.portable, one, values)
                 for one, values in zip(tensors, found, strict=True)
             ]
-        return compared_layers(model, self.graph, self._as_declared(inputs), got)
+        return compared_layers(model, self._lowered.portable, self._as_declared(inputs), got)
 
     def estimate_cycles(self, inputs: Inputs, *, flash_wait_states: int = 0) -> int | None:
         """Estimated processor cycles of one inference; a model of the core, not silicon.

@@ -53,6 +53,7 @@ class Node:
         constants: arrays by the names that the workload's docstring gives.
         origin: the model node it comes from, for people, such as `CONV_2D #3 "model/conv1"`.
         states: state tensors that it updates in place, beside what it reads and writes.
+        more_outputs: further tensors that it writes.
     """
 
     workload: Workload
@@ -61,6 +62,12 @@ class Node:
     constants: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
     origin: str = ""
     states: tuple[str, ...] = ()
+    more_outputs: tuple[str, ...] = ()
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """All tensors that it writes, states aside."""
+        return (self.output, *self.more_outputs)
 
 
 @dataclass(frozen=True)
@@ -155,6 +162,7 @@ class Graph:
                     inputs=tuple(map(new, node.inputs)),
                     output=new(node.output),
                     states=tuple(map(new, node.states)),
+                    more_outputs=tuple(map(new, node.more_outputs)),
                 )
                 for node in self.nodes
             ),
@@ -170,7 +178,7 @@ class Graph:
         lines += [f"  state  {_describe(self.tensors[state.tensor])}" for state in self.states]
         for node in self.nodes:
             operands = ", ".join([*node.inputs, *_shapes(node.constants), *node.states])
-            lines.append(f"  {_describe(self.tensors[node.output])}")
+            lines += [f"  {_describe(self.tensors[name])}" for name in node.outputs]
             lines.append(f"      = {node.workload.kind}({operands})  # {node.origin}")
             lines.append(f"      {node.workload}")
         lines += [f"  output {_describe(self.tensors[name])}" for name in self.outputs]

@@ -14,6 +14,7 @@ from tinyaot.compiler.frontend.imported import Port
 from tinyaot.compiler.graph import Graph
 from tinyaot.compiler.legalize import legalize
 from tinyaot.compiler.memory.layout import MemoryLayout, plan_memory
+from tinyaot.compiler.npu.partition import Partition, partition
 from tinyaot.compiler.scheduling import Built, Operator, Pick, schedule_graph
 from tinyaot.compiler.transform import simplify
 from tinyaot.compiler.tuning.lookup import Records, tuned_picks
@@ -31,7 +32,9 @@ class Lowered:
     Attributes:
         inputs: as the model file declares them.
         macs: multiply-accumulates of the model as it was given.
+        portable: the graph after all passes but the partition: the CPU can compute all of it.
         graph: after all graph passes.
+        partition: what the NPU computes; None if the target has none.
         operators: its nodes with their kernels.
         layout: where tensors lie.
         program: the C.
@@ -41,7 +44,9 @@ class Lowered:
 
     inputs: tuple[Port, ...]
     macs: int
+    portable: Graph
     graph: Graph
+    partition: Partition | None
     operators: tuple[Operator, ...]
     layout: MemoryLayout
     program: Program
@@ -84,6 +89,12 @@ def lower(
     progress("simplify")
     graph = simplify(graph)
     dumped.write("simplify.txt", graph.format)
+    portable, parts = graph, None
+    if target.npu is not None:
+        progress("partition")
+        parts = partition(graph, target.npu, decisions)
+        graph = parts.graph
+        dumped.write("partition.txt", graph.format)
     progress("schedule")
     built: Built = {}
     picks, notes = tuned_picks(graph, target, records or Records({}), built)
@@ -100,13 +111,25 @@ def lower(
     progress("verify")
     verify_program(program)
     notes = [*(records.notes if records else ()), *notes]
-    return Lowered(imported.inputs, macs, graph, operators, layout, program, chosen, tuple(notes))
+    return Lowered(
+        imported.inputs,
+        macs,
+        portable,
+        graph,
+        parts,
+        operators,
+        layout,
+        program,
+        chosen,
+        tuple(notes),
+    )
 
 
 def _kernel_text(operator: Operator) -> str:
     values = f"{dict(operator.decisions)} ({operator.source})"
     head = f"# {operator.node.origin}: {operator.rule} {values}"
-    return f"{head}\n{operator.kernel.func.script()}\n"
+    func = operator.kernel.func
+    return f"{head}\n{operator.function.body if func is None else func.script()}\n"
 
 
 class _Dump:

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from tinyaot.compiler.codegen.c import CFunction, print_function
 from tinyaot.compiler.codegen.lower import lower_kernel
 from tinyaot.compiler.graph import Graph, Node
+from tinyaot.compiler.npu.kernel import region_kernel
 from tinyaot.schedules.registry import Choice, Decisions, Kernel, choose
 from tinyaot.schedules.workload import Constant, Reshape, Workload
+from tinyaot.schedules.workload_npu import NpuRegion
 from tinyaot.targets import Target
 
 DEFAULT, GIVEN = "default", "given"
@@ -86,9 +88,16 @@ def schedule_graph(
         workload = node.workload
         if isinstance(workload, (Constant, Reshape)):
             continue
+        if isinstance(workload, NpuRegion):
+            kernel, function = region_kernel(node, graph)
+            operators.append(
+                Operator(node, workload.accelerator, {}, kernel, function, dict(node.constants))
+            )
+            continue
         choice, source = _choose(node, target, (decisions or {}).get(workload))
         if choice.key not in kernels:
             kernel = choice.build()
+            assert kernel.func is not None, "rules of the registry build TIR"
             kernels[choice.key] = (kernel, print_function(lower_kernel(kernel.func)))
         kernel, function = kernels[choice.key]
         constants = {

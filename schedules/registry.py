@@ -69,17 +69,21 @@ class Kernel:
 
     Attributes:
         func: TIR; parameters are the inputs, the constants in the order of `pack`'s result, and
-            the outputs, all flat buffers.
+            the outputs, all flat buffers. None for a kernel that is C from the start.
         pack: turns the node's constants into the kernel's: reordered weights, folded zero points.
         headers: C headers with the intrinsics that the code calls.
         in_place_inputs: indices of the inputs that the output may overlay from the same start:
             the code reads each element before it writes that place.
+        alignment: bytes, of all that the kernel gets pointers to.
+        fallible: whether it returns a status, 0 for success.
     """
 
-    func: PrimFunc
+    func: PrimFunc | None
     pack: Callable[[Constants], Constants] = field(default=lambda constants: constants)
     headers: tuple[str, ...] = ("tinyaot_fixed_point.h",)
     in_place_inputs: tuple[int, ...] = ()
+    alignment: int = 4
+    fallible: bool = False
 
 
 @dataclass(frozen=True)

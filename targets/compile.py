@@ -16,6 +16,9 @@ C_FLAGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Werror")
 WEIGHTS_SECTION = ".rodata.tinyaot_weights"
 """Input section that generated C puts weights, biases and tables in."""
 
+NPU_SECTION = ".rodata.tinyaot_npu"
+"""What the names of the sections with an NPU's commands and weights begin with."""
+
 _SHF_WRITE, _SHF_ALLOC = 1, 2
 
 
@@ -77,7 +80,7 @@ def image_size(sections: Iterable[tuple[str, int, int, bool]]) -> ImageSize:
         if flags & _SHF_WRITE:
             ram += nbytes
             code += nbytes if stored else 0
-        elif name.startswith(WEIGHTS_SECTION):
+        elif name.startswith((WEIGHTS_SECTION, NPU_SECTION)):
             weights += nbytes
         else:
             code += nbytes

@@ -38,6 +38,7 @@ class Program:
         functions: for each operator the C function in `tinyaot_<name>.c` that computes it.
         resets: whether `void tinyaot_<name>_reset(void)` is to be called before each inference, so
             that all of them start from the model's initial state.
+        npu: name of the accelerator whose driver it calls; None for none.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Program:
     operators: tuple[str, ...]
     resets: bool = False
     functions: tuple[str, ...] = ()
+    npu: str | None = None
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tinyaot.targets.data import load_toml, unknown_name
+from tinyaot.targets.ethos_u.accelerator import Npu, get_npu
 
 FAMILIES = ("host", "cortex_m")
 """The folders of `targets/` that hold a `cores.toml` and know how to build and run an image."""
@@ -37,6 +38,7 @@ class Target:
         features: subset of `FEATURES`.
         registers: general-purpose registers that an inner loop can keep values in.
         board: name of the emulated board that runs it by default; None on the host.
+        npu: the accelerator beside it; None for none.
     """
 
     name: str
@@ -48,6 +50,12 @@ class Target:
     features: frozenset[str]
     registers: int
     board: str | None
+    npu: Npu | None = None
+
+    @property
+    def core(self) -> str:
+        """The name of the core alone."""
+        return self.name.partition("+")[0]
 
 
 @functools.cache
@@ -71,15 +79,16 @@ def _targets() -> dict[str, Target]:
 
 
 def get_target(name: str) -> Target:
-    """The target of that name.
+    """The target of that name, such as `cortex-m4` or `cortex-m55+ethos-u55-128`.
 
     Raises:
         TinyaotError: there is none; the hints name the closest one and list them all.
     """
-    try:
-        return _targets()[name]
-    except KeyError:
-        raise unknown_name("target", name, list_targets()) from None
+    core, plus, npu = name.partition("+")
+    if core not in _targets():
+        raise unknown_name("target", core, list_targets())
+    target = _targets()[core]
+    return replace(target, name=name, npu=get_npu(npu)) if plus else target
 
 
 def list_targets() -> tuple[str, ...]:

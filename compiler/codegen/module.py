@@ -18,7 +18,9 @@ from tinyaot.compiler.codegen.c import CFunction, c_type
 from tinyaot.compiler.graph import Graph, Node, Tensor
 from tinyaot.compiler.memory.layout import MemoryLayout
 from tinyaot.compiler.scheduling import Operator
+from tinyaot.schedules.workload_npu import NpuRegion
 from tinyaot.targets import Port, Program, Target
+from tinyaot.targets.compile import NPU_SECTION, WEIGHTS_SECTION
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -43,13 +45,15 @@ _ROW = 96
 
 @dataclass(frozen=True)
 class Array:
-    """A constant array in flash."""
+    """A constant array in flash; the NPU's are in sections of their own."""
 
     symbol: str
     ctype: str
     size: int
     comment: str
     values: str
+    section: str = WEIGHTS_SECTION
+    alignment: int = 4
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class CKernel:
     comment: str
     parameters: str
     body: str
+    returns: str
 
 
 def emit_program(
@@ -78,6 +83,8 @@ def emit_program(
         intrinsics that the kernels use. The same input gives the same text.
     """
     arrays, symbols, flash = _arrays(graph, operators)
+    npu = next((op.rule for op in operators if isinstance(op.node.workload, NpuRegion)), None)
+    alignment = max((operator.kernel.alignment for operator in operators), default=4)
     kernels, kernel_names = _kernels(graph, operators, layout)
     ports = _ports(graph)
     states = _states(graph)
@@ -96,7 +103,7 @@ def emit_program(
             *(
                 _address(graph.tensors[name], ctype, "", layout, field)
                 for name, ctype in zip(
-                    (node.output, *node.states),
+                    (*node.outputs, *node.states),
                     ctypes[len(node.inputs) + len(symbols[index]) :],
                     strict=True,
                 )
@@ -110,6 +117,7 @@ def emit_program(
             {
                 "comment": _comment(f"{node.origin}: {_signature(graph, node)}"),
                 "text": f"{name}({', '.join(arguments)})",
+                "fallible": operator.kernel.fallible,
             }
         )
     context = {
@@ -121,6 +129,8 @@ def emit_program(
         "ports": ports,
         "arena_size": layout.plan.size,
         "headers": _headers(operators, graph),
+        "alignment": alignment,
+        "npu": npu,
         "states": states,
         "state_size": sum(graph.tensors[state.tensor].nbytes for state in graph.states),
         "kernels": kernels,
@@ -144,6 +154,7 @@ def emit_program(
         operators=tuple(operator.node.origin for operator in operators),
         resets=bool(graph.states),
         functions=tuple(kernel_names),
+        npu=npu,
     )
 
 
@@ -210,7 +221,8 @@ def _quantized(tensor: Tensor) -> str:
 
 def _signature(graph: Graph, node: Node) -> str:
     inputs = ", ".join(_quantized(graph.tensors[name]) for name in node.inputs)
-    return f"{inputs} -> {_quantized(graph.tensors[node.output])}"
+    outputs = ", ".join(_quantized(graph.tensors[name]) for name in node.outputs)
+    return f"{inputs} -> {outputs}"
 
 
 def _ports(graph: Graph) -> list[dict[str, Any]]:
@@ -276,17 +288,28 @@ def _arrays(
     arrays: list[Array] = []
     known: dict[tuple[str, bytes], str] = {}
 
-    def symbol(array: NDArray[np.generic], name: str, comment: str) -> str:
+    def symbol(
+        array: NDArray[np.generic], name: str, comment: str, section: str = WEIGHTS_SECTION
+    ) -> str:
         ctype = port_type(array.dtype.name)
-        key = (ctype, hashlib.sha256(array.tobytes()).digest())
+        key = (ctype + section, hashlib.sha256(array.tobytes()).digest())
         if key not in known:
             known[key] = f"tinyaot_{graph.name}_{name}"
-            arrays.append(Array(known[key], ctype, array.size, _comment(comment), _values(array)))
+            values, text = _values(array), _comment(comment)
+            alignment = 4 if section == WEIGHTS_SECTION else 16
+            arrays.append(Array(known[key], ctype, array.size, text, values, section, alignment))
         return known[key]
 
     symbols = [
         [
-            symbol(array, f"{index}_{constant}", f"{constant} of {operator.node.origin}")
+            symbol(
+                array,
+                f"{index}_{constant}",
+                f"{constant} of {operator.node.origin}",
+                f"{NPU_SECTION}_{constant}"
+                if isinstance(operator.node.workload, NpuRegion)
+                else WEIGHTS_SECTION,
+            )
             for constant, array in operator.constants.items()
         ]
         for index, operator in enumerate(operators)
@@ -334,6 +357,7 @@ def _kernels(
                 _kernel_comment(graph, [operators[index] for index in indices]),
                 _parameters(operator, aliased),
                 operator.function.body,
+                "int32_t" if operator.kernel.fallible else "void",
             )
         )
     return kernels, names

@@ -15,6 +15,9 @@ from tinyaot.targets import Program
 
 _INCLUDES = frozenset({"stdint.h", "stddef.h", "string.h", "arm_acle.h", "arm_mve.h"})
 _LIBRARY = frozenset({"memcpy", "memmove", "memset"})
+# Arm's driver, for programs with an NPU.
+_DRIVER_HEADER = "ethosu_driver.h"
+_DRIVER = frozenset({"ethosu_reserve_driver", "ethosu_invoke_v3", "ethosu_release_driver"})
 _KEYWORDS = frozenset("if for while switch return sizeof volatile".split())
 # Compiler built-ins, ACLE intrinsics and attributes; the intrinsics of arm_mve.h.
 _INTRINSIC = re.compile(r"__\w+|v[a-z]\w*_\w+|vctp\d+q")
@@ -57,7 +60,7 @@ def verify_program(program: Program) -> None:
     for source in sources:
         _check_includes(source, program)
         _check_integers(source)
-    _check_calls(sources)
+    _check_calls(sources, _LIBRARY | _DRIVER if program.npu else _LIBRARY)
 
 
 def _read(name: str, text: str) -> _Source:
@@ -79,6 +82,8 @@ def _read(name: str, text: str) -> _Source:
 
 def _check_includes(source: _Source, program: Program) -> None:
     for header in source.includes:
+        if header == _DRIVER_HEADER and program.npu:
+            continue
         if header not in _INCLUDES and header not in program.files:
             raise VerifyError(f"{source.name} includes {header}: code must be freestanding")
 
@@ -94,8 +99,8 @@ def _check_integers(source: _Source) -> None:
             raise VerifyError(f"{source.name}: {macro} uses {found[0]}: code must be integer-only")
 
 
-def _check_calls(sources: list[_Source]) -> None:
-    """Calls lead to functions and macros of the program, the library's three, or intrinsics."""
+def _check_calls(sources: list[_Source], library: frozenset[str]) -> None:
+    """Calls lead to functions and macros of the program, those of the library, or intrinsics."""
     calls: dict[str, set[str]] = {}
     for source in sources:
         for caller, callee in _calls(source.code):
@@ -106,7 +111,7 @@ def _check_calls(sources: list[_Source]) -> None:
     hooks = {"tinyaot_operator_begin", "tinyaot_operator_end"}
     for caller, callees in calls.items():
         for name in sorted(callees):
-            known = name in calls or name in _LIBRARY or name in hooks
+            known = name in calls or name in library or name in hooks
             if not known and _INTRINSIC.fullmatch(name) is None:
                 raise VerifyError(f"{caller} calls {name}, which is not part of the program")
     cycle = _cycle(calls)

@@ -55,13 +55,15 @@ def plan_memory(graph: Graph, operators: Sequence[Operator]) -> MemoryLayout:
     external = {owners[name] for name in outside}
     first: dict[str, int] = {}
     last: dict[str, int] = {}
+    alignment = dict.fromkeys(owners.values(), _TENSOR_ALIGNMENT)
     for index, operator in enumerate(operators):
-        first.setdefault(owners[operator.node.output], index)
-        last[owners[operator.node.output]] = index
-        for name in operator.node.inputs:
+        for name in operator.node.outputs:
+            first.setdefault(owners[name], index)
+        for name in (*operator.node.inputs, *operator.node.outputs):
             last[owners[name]] = index
+            alignment[owners[name]] = max(alignment[owners[name]], operator.kernel.alignment)
     buffers = [
-        Buffer(name, graph.tensors[name].nbytes, begin, last[name], _TENSOR_ALIGNMENT)
+        Buffer(name, graph.tensors[name].nbytes, begin, last[name], alignment[name])
         for name, begin in first.items()
         if name not in external
     ]
@@ -72,7 +74,8 @@ def plan_memory(graph: Graph, operators: Sequence[Operator]) -> MemoryLayout:
         workspace = f"workspace of {operator.node.output}" if size else None
         workspaces.append(workspace)
         if workspace is not None:
-            buffers.append(Buffer(workspace, size, index, index, _WORKSPACE_ALIGNMENT))
+            strictest = max(_WORKSPACE_ALIGNMENT, operator.kernel.alignment)
+            buffers.append(Buffer(workspace, size, index, index, strictest))
         output = owners[operator.node.output]
         for position in operator.kernel.in_place_inputs:
             source = owners[operator.node.inputs[position]]

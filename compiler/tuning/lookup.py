@@ -25,7 +25,10 @@ from tinyaot.compiler.tuning.records import (
 from tinyaot.compiler.tuning.signature import Signature, signature
 from tinyaot.schedules.registry import find_rules
 from tinyaot.schedules.workload import Constant, Reshape, Workload
+from tinyaot.schedules.workload_npu import NpuRegion
 from tinyaot.targets import Target
+
+_UNTUNED = (Constant, NpuRegion, Reshape)
 
 TUNED, NEAREST = "tuned", "nearest"
 """Sources of picks: a record of the workload, or of one near it."""
@@ -113,7 +116,7 @@ def tuned_picks(
     options: dict[Workload, list[Pick]] = {}
     stale: list[str] = []
     for node in graph.nodes:
-        if isinstance(node.workload, (Constant, Reshape)) or node.workload in options:
+        if isinstance(node.workload, _UNTUNED) or node.workload in options:
             continue
         options[node.workload], old = records.options(node.workload, target.features)
         stale += [old] if old else []

@@ -139,7 +139,7 @@ def estimate_cycles(
     Raises:
         TinyaotError: a program is missing or the emulation failed.
     """
-    model = MODELS.get(image.target.name)
+    model = MODELS.get(image.target.core)
     if model is None:
         return None
     code = _disassemble(image.elf)

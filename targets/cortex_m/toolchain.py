@@ -53,7 +53,7 @@ def build(
     if board is None:
         assert target.board is not None, "cores.toml names a board for every Cortex-M"
         board = get_board(target.board)
-    if target.name not in board.cores:
+    if target.core not in board.cores:
         raise TinyaotError(
             f"board {board.name} does not run code for {target.name}",
             f"it runs: {', '.join(board.cores)}",

@@ -1,0 +1,1 @@
+"""Arm Ethos-U: accelerators as data, Vela behind one module, and what drives them."""

@@ -1,0 +1,1 @@
+"""How operations run on Ethos-U: blocks, weight streaming, stripes."""
