@@ -22,6 +22,7 @@ from tinyaot.targets.cortex_m.instructions import (
     instructions_between,
 )
 from tinyaot.targets.errors import TinyaotError
+from tinyaot.targets.ethos_u.driver import serve_npu
 from tinyaot.targets.image import Image
 from tinyaot.targets.program import RunResult
 
@@ -62,7 +63,8 @@ def run(image: Image, inputs: Sequence[Sequence[bytes]], timeout: float) -> RunR
         directory = Path(folder)
         stream = b"".join(tensor for tensors in inputs for tensor in tensors)
         (directory / "inputs.bin").write_bytes(struct.pack("<I", len(inputs)) + stream)
-        _emulate(image, image.board, directory, timeout)
+        with serve_npu(directory, image.program.npu):
+            _emulate(image, image.board, directory, timeout)
         results = _Results((directory / "outputs.bin").read_bytes(), image.board)
     return _collect(image, len(inputs), results)
 

@@ -14,6 +14,7 @@ from tinyaot.targets.compile import C_FLAGS, compile_objects, image_size, write_
 from tinyaot.targets.cortex_m.board import Board, Region, get_board
 from tinyaot.targets.cortex_m.instructions import sample_count
 from tinyaot.targets.errors import TinyaotError
+from tinyaot.targets.ethos_u.driver import DRIVER_HEADER, driver_sources
 from tinyaot.targets.image import Image
 from tinyaot.targets.program import ImageSize, Program
 from tinyaot.targets.target import Target
@@ -61,14 +62,17 @@ def build(
     find_tool(COMPILER, PACKAGES)
     defines = ("-DTINYAOT_PROFILE",) if profile else ()
 
-    model = directory / "model"
+    model, support = directory / "model", directory / "support"
+    include: tuple[str, ...] = ()
+    if program.npu:
+        write_sources({DRIVER_HEADER: driver_sources(target.family)[DRIVER_HEADER]}, support)
+        include = ("-I../support",)
     objects = compile_objects(
         COMPILER,
-        (*target.flags, *C_FLAGS, *_SECTIONS, *optimize, *defines),
+        (*target.flags, *C_FLAGS, *_SECTIONS, *optimize, *defines, *include),
         write_sources(program.files, model),
         model,
     )
-    support = directory / "support"
     objects += compile_objects(
         COMPILER,
         (
@@ -76,16 +80,18 @@ def build(
             f"-DTINYAOT_STAMP_SAMPLES={sample_count(board)}",
             f"-DTINYAOT_SYSTICK_RELOAD={board.systick_reload}u",
         ),
-        write_sources(_support_files(program, profile), support),
+        write_sources(_support_files(program, target, profile), support),
         support,
     )
     elf = _link(objects, target, board, directory)
     return Image(elf, _image_size(elf), target, board, program, profile)
 
 
-def _support_files(program: Program, profile: bool) -> dict[str, str]:
+def _support_files(program: Program, target: Target, profile: bool) -> dict[str, str]:
     files = {name: (_HERE / name).read_text(encoding="utf-8") for name in _SUPPORT}
     files["harness.c"] = render(_HERE / "harness.c.j2", program=program, profile=profile)
+    if program.npu:
+        files.update(driver_sources(target.family))
     return files
 
 

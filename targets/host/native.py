@@ -19,6 +19,7 @@ from tinyaot.targets.command import find_tool, run_command
 from tinyaot.targets.compile import C_FLAGS, compile_objects, image_size, write_sources
 from tinyaot.targets.cortex_m.board import Board
 from tinyaot.targets.errors import TinyaotError
+from tinyaot.targets.ethos_u.driver import DRIVER_HEADER, driver_sources, serve_npu
 from tinyaot.targets.image import Image
 from tinyaot.targets.program import ImageSize, Program, RunResult
 from tinyaot.targets.target import Target
@@ -55,13 +56,18 @@ def build(
     find_tool(compiler, "gcc libc6-dev")
     flags = (*compiler_flags, *C_FLAGS, *(_SANITIZE if sanitize else ()))
 
-    model = directory / "model"
+    model, support = directory / "model", directory / "support"
+    include: tuple[str, ...] = ()
+    if program.npu:
+        write_sources({DRIVER_HEADER: driver_sources("host")[DRIVER_HEADER]}, support)
+        include = ("-I../support",)
     objects = compile_objects(
-        compiler, (*flags, *optimize), write_sources(program.files, model), model
+        compiler, (*flags, *optimize, *include), write_sources(program.files, model), model
     )
     size = _object_size(objects)
-    support = directory / "support"
     harness = {"harness.c": render(_HARNESS, program=program)}
+    if program.npu:
+        harness.update(driver_sources("host"))
     objects += compile_objects(
         compiler, (*flags, "-O1", "-I../model"), write_sources(harness, support), support
     )
@@ -111,7 +117,8 @@ def run(image: Image, inputs: Sequence[Sequence[bytes]], timeout: float) -> RunR
         stream = b"".join(tensor for tensors in inputs for tensor in tensors)
         (directory / "inputs.bin").write_bytes(struct.pack("=I", len(inputs)) + stream)
         try:
-            result = run_command([str(image.elf.resolve())], directory, timeout)
+            with serve_npu(directory, program.npu):
+                result = run_command([str(image.elf.resolve())], directory, timeout)
         except subprocess.TimeoutExpired:
             raise TinyaotError(
                 f"{program.name} did not end within {timeout:g} s",
