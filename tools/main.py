@@ -14,6 +14,7 @@ from tinyaot.targets.errors import TinyaotError
 from tinyaot.tools.bench import bench_command
 from tinyaot.tools.check import check_command
 from tinyaot.tools.compile import compile_command
+from tinyaot.tools.export import export_command
 from tinyaot.tools.options import LOGGER, Debug, Verbose
 from tinyaot.tools.profile import profile_command
 from tinyaot.tools.run import run_command
@@ -39,6 +40,7 @@ app = typer.Typer(
 app.command("bench")(bench_command)
 app.command("check")(check_command)
 app.command("compile")(compile_command)
+app.command("export")(export_command)
 app.command("profile")(profile_command)
 app.command("run")(run_command)
 app.command("targets")(targets_command)
