@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from tinyaot.compiler.codegen.module import emit_program
 from tinyaot.compiler.graph import Graph, Node, Tensor
+from tinyaot.compiler.legalize.fixed_point import quantize_multiplier
 from tinyaot.compiler.memory.layout import plan_memory
 from tinyaot.compiler.reference import evaluate
 from tinyaot.compiler.scheduling import Operator, schedule_graph
-from tinyaot.schedules.workload import Conv2D, DepthwiseConv2D, Requantize, Workload
+from tinyaot.schedules.workload import Add, Conv2D, DepthwiseConv2D, Requantize, Workload
 from tinyaot.targets import build_image, get_target, run_image
 
 FULL = (-128, 127)
@@ -221,3 +222,30 @@ def check(
                 values[name],
                 f"{operator.rule} {operator.node.workload} {dict(operator.decisions)}",
             )
+
+
+def size_of(rng: Random) -> int:
+    return int(rng.choice([rng.integers(1, 40), rng.integers(40, 400)]))
+
+
+def addition(rng: Random) -> Case:
+    """Scales as a converter makes them, any zero points."""
+    scales = np.exp(rng.normal(-3.5, 0.5, 2))
+    output = float(scales.max() * rng.uniform(0.8, 2))
+    twice = 2 * float(scales.max())
+    factors = [quantize_multiplier(float(scale) / twice) for scale in scales]
+    multiplier, shift = quantize_multiplier(twice / (2**20 * output))
+    surroundings = quantization(rng)
+    size = size_of(rng)
+    workload = Add(
+        size,
+        (int(rng.integers(-128, 128)), int(rng.integers(-128, 128))),
+        (factors[0][0], factors[1][0]),
+        (factors[0][1], factors[1][1]),
+        20,
+        multiplier,
+        shift,
+        surroundings["output_zero_point"],
+        surroundings["clamp"],
+    )
+    return Case(workload, (size, size), size)

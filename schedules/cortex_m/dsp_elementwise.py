@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm.script import tirx as T
 
+from tinyaot.schedules.cortex_m.addition import solve_add_high_word
 from tinyaot.schedules.cortex_m.dsp_calls import WHOLE_RANGE, at, call
-from tinyaot.schedules.cortex_m.requantize import requantized, solve_add
+from tinyaot.schedules.cortex_m.requantize import requantized
 from tinyaot.schedules.registry import Constants, Decisions, Kernel, UnsuitableError, rule
 from tinyaot.schedules.workload import Add, Lookup, Requantize
 
@@ -26,7 +27,7 @@ _TABLE_PAYS = 512
 
 
 def _add_derive(workload: Add, constants: Constants) -> dict[str, int]:
-    found = solve_add(workload, _FRACTION)
+    found = solve_add_high_word(workload, _FRACTION)
     if found is None:
         raise UnsuitableError("no exact constants")
     return dict(zip(("factor_0", "factor_1", "addend"), found, strict=True))

@@ -19,7 +19,6 @@ for "double" rounding, and acc >= ceil((n * 2^t - 2^(t-1)) / m), t = 31 - shift,
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -27,15 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyaot.schedules.registry import UnsuitableError
-from tinyaot.schedules.workload import Add
 
 Int64 = NDArray[np.int64]
 Int32 = NDArray[np.int32]
 
 _INT32_MIN, _INT32_MAX = -(2**31), 2**31 - 1
-
-# Factors of an addition tried on either side of the real ones.
-_ADD_TRIALS = 2
 
 # Multipliers tried on either side of the exact one; channels solved at a time, so that an operator
 # without a solution is given up early.
@@ -248,59 +243,3 @@ def requantized(value: Int64, multiplier: int, shift: int, rounding: str) -> Int
     if shift >= 0:
         return high
     return (high + (1 << (-shift - 1)) - (high < 0)) >> -shift
-
-
-def add_outputs(workload: Add) -> Int64:
-    """What an addition gives for every pair of int8 inputs, (256, 256)."""
-    scaled = [
-        requantized(
-            (np.arange(-128, 128, dtype=np.int64) - zero_point) << workload.left_shift,
-            multiplier,
-            shift,
-            workload.rounding,
-        )
-        for zero_point, multiplier, shift in zip(
-            workload.input_zero_points, workload.multipliers, workload.shifts, strict=True
-        )
-    ]
-    total = scaled[0][:, None] + scaled[1][None, :]
-    output = requantized(
-        total, workload.output_multiplier, workload.output_shift, workload.rounding
-    )
-    clipped: Int64 = np.clip(output + workload.output_zero_point, *workload.clamp)
-    return clipped
-
-
-def solve_add(workload: Add, fraction: int) -> tuple[int, int, int] | None:
-    """Constants (factor 0, factor 1, addend) of an addition in the form.
-
-        y = sat8((addend + (factor0 * (x0 << 8) >> 16) + (factor1 * (x1 << 8) >> 16)) >> fraction)
-
-    (SMLAWB and SSAT) that equal the reference for all 65536 pairs of inputs. Given the factors,
-    every pair bounds the addend. None if no factors near the real ones leave one.
-    """
-    output = add_outputs(workload)
-    low, high = workload.clamp
-    after = workload.output_multiplier * 2.0 ** (workload.output_shift - 31 + workload.left_shift)
-    ideal = [
-        multiplier * 2.0 ** (shift - 31) * after * 2.0 ** (fraction + 8)
-        for multiplier, shift in zip(workload.multipliers, workload.shifts, strict=True)
-    ]
-    if max(ideal) >= 2**31 - _ADD_TRIALS:
-        return None
-    x = np.arange(-128, 128, dtype=np.int64) << 8
-    trials = sorted(range(-_ADD_TRIALS, _ADD_TRIALS + 1), key=abs)
-    for tilt0, tilt1 in sorted(itertools.product(trials, trials), key=lambda pair: _size(*pair)):
-        factors = round(ideal[0]) + tilt0, round(ideal[1]) + tilt1
-        total = ((factors[0] * x) >> 16)[:, None] + ((factors[1] * x) >> 16)[None, :]
-        least = np.where(output > low, (output << fraction) - total, _INT32_MIN).max()
-        most = np.where(output < high, ((output + 1) << fraction) - 1 - total, _INT32_MAX).min()
-        least = max(least, _INT32_MIN - total.min(), _INT32_MIN)
-        most = min(most, _INT32_MAX - total.max(), _INT32_MAX)
-        if least <= most:
-            return *factors, int(least + most) >> 1
-    return None
-
-
-def _size(first: int, second: int) -> int:
-    return abs(first) + abs(second)

@@ -16,6 +16,7 @@ from kernel_cases import (
     HALF,
     Case,
     Random,
+    addition,
     convolution,
     depthwise,
     of_shapes,
@@ -24,6 +25,7 @@ from kernel_cases import (
     pointwise,
     quantization,
     scaling,
+    size_of,
     spatial,
     weight,
 )
@@ -37,7 +39,6 @@ from tinyaot.schedules.cortex_m.mve_requantize import is_signed, outputs, solve_
 from tinyaot.schedules.cortex_m.requantize import fold_channels
 from tinyaot.schedules.registry import UnsuitableError, find_rules
 from tinyaot.schedules.workload import (
-    Add,
     FullyConnected,
     Lookup,
     Mean,
@@ -97,33 +98,6 @@ def dense(rng: Random) -> Case:
         constants["shift"][:] = constants["shift"][0]
     workload = FullyConnected(batch, inputs, outputs, **quantization(rng))
     return Case(workload, (batch * inputs,), batch * outputs, constants)
-
-
-def size_of(rng: Random) -> int:
-    return int(rng.choice([rng.integers(1, 40), rng.integers(40, 400)]))
-
-
-def addition(rng: Random) -> Case:
-    """Scales as a converter makes them, any zero points."""
-    scales = np.exp(rng.normal(-3.5, 0.5, 2))
-    output = float(scales.max() * rng.uniform(0.8, 2))
-    twice = 2 * float(scales.max())
-    factors = [quantize_multiplier(float(scale) / twice) for scale in scales]
-    multiplier, shift = quantize_multiplier(twice / (2**20 * output))
-    surroundings = quantization(rng)
-    size = size_of(rng)
-    workload = Add(
-        size,
-        (int(rng.integers(-128, 128)), int(rng.integers(-128, 128))),
-        (factors[0][0], factors[1][0]),
-        (factors[0][1], factors[1][1]),
-        20,
-        multiplier,
-        shift,
-        surroundings["output_zero_point"],
-        surroundings["clamp"],
-    )
-    return Case(workload, (size, size), size)
 
 
 def rescaling(rng: Random) -> Case:

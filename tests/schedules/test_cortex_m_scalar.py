@@ -21,6 +21,7 @@ from kernel_cases import (
     HALF,
     Case,
     Random,
+    addition,
     convolution,
     depthwise,
     on_colours,
@@ -126,6 +127,12 @@ def dense(rng: Random) -> Case:
     constants["weight"][outputs // 2] = 0
     constants["bias"][outputs // 2] = rng.integers(-(2**28), 2**28)
     return Case(workload, (batch * inputs,), batch * outputs, constants)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_additions(target: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    check([addition(rng) for _ in range(12)], tmp_path, target)
 
 
 def one_window(rng: Random) -> Case:

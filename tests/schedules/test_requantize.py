@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tinyaot.compiler.graph import Node
 from tinyaot.compiler.legalize.fixed_point import requantize
-from tinyaot.compiler.reference import evaluate_node
 from tinyaot.schedules.cortex_m.requantize import (
     Channels,
-    add_outputs,
     fold_channels,
     output_steps,
     reference_rounding,
-    solve_add,
     solve_high_word,
 )
 from tinyaot.schedules.registry import UnsuitableError
-from tinyaot.schedules.workload import Add
 
 HALF = 1 << 30
 FULL = (-128, 127)
@@ -193,39 +187,3 @@ def test_accumulators_that_do_not_fit_are_refused(bias: int) -> None:
     }
     with pytest.raises(UnsuitableError):
         fold_channels(np.array([[127] * 9]), constants, 0, 0, FULL, "double")
-
-
-def random_add(rng: Random) -> Add:
-    """As TFLite quantizes it: scales relative to twice the larger one, left shift 20."""
-    scales = rng.uniform(0.01, 0.1, 2)
-    twice = 2 * scales.max()
-    after = twice / 2**20 / (scales.sum() * rng.uniform(0.4, 1.1))
-    fixed = [np.frexp(one) for one in (*(scales / twice), after)]
-    (m0, s0), (m1, s1), (m2, s2) = ((round(f * 2**31) - 1, int(e)) for f, e in fixed)
-    first, second, zero_point = (int(one) for one in rng.integers(-128, 128, 3))
-    clamp = FULL if rng.random() < 0.6 else (zero_point, 127)
-    rounding = str(rng.choice(["double", "single"]))
-    return Add(1, (first, second), (m0, m1), (s0, s1), 20, m2, s2, zero_point, clamp, rounding)
-
-
-def test_additions_are_exact_for_every_pair_of_inputs() -> None:
-    rng = np.random.default_rng(4)
-    x = np.arange(-128, 128)
-    solved = 0
-    for _ in range(40):
-        workload = random_add(rng)
-        pairs = dataclasses.replace(workload, size=65536)
-        inputs = [np.repeat(x, 256), np.tile(x, 256)]
-        want = evaluate_node(Node(pairs, ("a", "b"), "y"), inputs).reshape(256, 256)
-        np.testing.assert_array_equal(add_outputs(workload), want)
-        found = solve_add(workload, 20)
-        if found is None:
-            continue
-        solved += 1
-        factor0, factor1, addend = found
-        parts = (factor0 * (x << 8)) >> 16, (factor1 * (x << 8)) >> 16
-        total = addend + parts[0][:, None] + parts[1][None, :]
-        assert np.abs(total).max() < 2**31
-        got = np.clip(np.clip(total >> 20, -128, 127), *workload.clamp)
-        np.testing.assert_array_equal(got, want)
-    assert solved > 35
