@@ -13,7 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyaot.compiler import reference_elementwise, reference_reduction, reference_sequence
+from tinyaot.compiler import (
+    reference_elementwise,
+    reference_real,
+    reference_reduction,
+    reference_sequence,
+)
 from tinyaot.compiler.graph import Graph, Node
 from tinyaot.compiler.legalize.fixed_point import (
     inverse_sqrt,
@@ -53,6 +58,7 @@ from tinyaot.schedules.workload import (
     Softmax,
     Transpose,
 )
+from tinyaot.schedules.workload_real import OffsetConv2D
 from tinyaot.schedules.workload_wide import (
     WideConv2D,
     WidePool2D,
@@ -389,6 +395,7 @@ _FUNCTIONS: dict[type[Any], Callable[[Any, list[Int64], Constants], Int64]] = {
     Lookup: _lookup,
     Mean: _mean,
     Multiply: _multiply,
+    OffsetConv2D: reference_real.offset_conv2d(_sums_of_products),
     Pad: _pad,
     Pool2D: _pool2d,
     Rearrange: _rearrange,

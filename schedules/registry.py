@@ -35,6 +35,7 @@ _RULE_MODULES = (
     "tinyaot.schedules.generic.elementwise",
     "tinyaot.schedules.generic.matmul",
     "tinyaot.schedules.generic.movement",
+    "tinyaot.schedules.generic.offset_convolution",
     "tinyaot.schedules.generic.per_channel",
     "tinyaot.schedules.generic.reduction",
     "tinyaot.schedules.generic.resize",

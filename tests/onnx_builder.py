@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper, version_converter
 
 OPSET = 17
 
@@ -80,6 +81,38 @@ class Network:
 
     def softmax(self, x: str) -> str:
         return self._node("Softmax", [x], axis=-1)
+
+    def batch_normalization(self, x: str) -> str:
+        size = self._channels(x)
+        means = [self.constant(self._rng.normal(0, 0.2, size)) for _ in range(2)]
+        spreads = [self.constant(self._rng.uniform(0.5, 1.5, size)) for _ in range(2)]
+        return self.op("BatchNormalization", x, spreads[0], means[0], means[1], spreads[1])
+
+    def split(self, x: str, sizes: Sequence[int]) -> list[str]:
+        """Parts of the channels."""
+        bounds = np.cumsum([0, *sizes])
+        pairs = itertools.pairwise(bounds)
+        return [self.slice(x, [int(a)], [int(b)], [1]) for a, b in pairs]
+
+    def slice(self, x: str, starts: Sequence[int], ends: Sequence[int], axes: Sequence[int]) -> str:
+        bounds = [self.constant(np.array(one, np.int64)) for one in (starts, ends, axes)]
+        return self.op("Slice", x, *bounds)
+
+    def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        """Any operator with one output."""
+        return self._node(kind, list(inputs), **attributes)
+
+    def constant(self, values: Any) -> str:
+        """An initializer; floats in float32."""
+        return self._constant(values)
+
+    def weight(self, shape: tuple[int, ...], fan_in: int) -> str:
+        """Random weights, their first axis of different sizes."""
+        return self._weight(shape, fan_in)
+
+    def shape(self, x: str) -> tuple[int, ...]:
+        """Of a tensor made so far."""
+        return self._shapes[x]
 
     def model(self, *outputs: str) -> onnx.ModelProto:
         """The network with these outputs."""
@@ -254,22 +287,26 @@ def quantize(
     weights: str = "int8",
     per_channel: bool = True,
     symmetric: bool = False,
+    form: str = "QDQ",
+    opset: int = OPSET,
     **options: Any,
 ) -> Path:
-    """Writes the network as ONNX Runtime's tools quantize it, in QDQ form."""
+    """Writes the network as ONNX Runtime's tools quantize it, in QDQ or QOperator form."""
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     types = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
     shape = [size.dim_value for size in model.graph.input[0].type.tensor_type.shape.dim]
     rng = np.random.default_rng(3)
     images = [rng.normal(0, 1, shape).astype(np.float32) for _ in range(8)]
+    if opset != OPSET:
+        model = version_converter.convert_version(model, opset)
     # ONNX Runtime changes a model that it is handed in memory.
     onnx.save(model, path.with_suffix(".float.onnx"))
     quantize_static(
         path.with_suffix(".float.onnx"),
         path,
         _Calibration(images),
-        quant_format=QuantFormat.QDQ,
+        quant_format=QuantFormat[form],
         activation_type=types[activations],
         weight_type=types[weights],
         per_channel=per_channel,

@@ -12,6 +12,7 @@ from tinyaot.compiler.legalize.fixed_point import quantize_multipliers
 from tinyaot.compiler.legalize.group import Group
 from tinyaot.compiler.legalize.relax_reader import QuantizedConstant, ints, op_name, shape_of
 from tinyaot.schedules.workload import Conv2D, DepthwiseConv2D, FullyConnected
+from tinyaot.schedules.workload_real import OffsetConv2D
 
 Constants = dict[str, NDArray[np.generic]]
 Int64 = NDArray[np.int64]
@@ -32,7 +33,7 @@ def conv2d(group: Group, call: Any, bias: Any) -> Value:
     output_shape = _in_order(shape_of(call), stored)
     channels, out_channels, groups = tensor.shape[3], output_shape[3], int(attrs.groups)
     kernel_layout = str(attrs.kernel_layout)
-    values = signed_weight(group, weight)
+    values, zero_points = signed_weight(group, weight, kernel_layout.index("O"))
     geometry: dict[str, Any] = {
         "input_shape": tensor.shape,
         "output_shape": output_shape,
@@ -45,10 +46,17 @@ def conv2d(group: Group, call: Any, bias: Any) -> Value:
         "rounding": group.rounding,
     }
     constants: Constants
-    workload: Conv2D | DepthwiseConv2D
+    workload: Conv2D | DepthwiseConv2D | OffsetConv2D
     # HWOI holds (KH, KW, C, M); the field order of a depthwise constant is what matters.
     hwoi = values.transpose([kernel_layout.index(axis) for axis in "HWOI"])
-    if (groups == channels and groups > 1) or (groups == 1 and channels == 1 and out_channels == 1):
+    if zero_points is not None:
+        geometry.pop("rounding")
+        kernel = hwoi.shape[:2]
+        constants = {"weight": hwoi.transpose(2, 0, 1, 3), "weight_zero_point": zero_points}
+        workload = OffsetConv2D(kernel=kernel, groups=groups, **geometry)
+    elif (groups == channels and groups > 1) or (
+        groups == 1 and channels == 1 and out_channels == 1
+    ):
         kernel = hwoi.shape[:2]
         constants = {"weight": hwoi.reshape(*kernel, out_channels)}
         workload = DepthwiseConv2D(kernel=kernel, **geometry)
@@ -69,7 +77,7 @@ def matmul(group: Group, call: Any, bias: Any) -> Value:
     source = group.operand(call.args[0])
     if weight.values.ndim != 2 or len(source.tensor.shape) < 1:
         raise group.unsupported("multiplies by a constant that is not a matrix")
-    values = signed_weight(group, weight)
+    values, zero_points = signed_weight(group, weight, 1)
     depth, outputs = values.shape
     shape = shape_of(call)
     tensor = source.tensor
@@ -79,16 +87,28 @@ def matmul(group: Group, call: Any, bias: Any) -> Value:
         values = reordered
     else:
         tensor = group.builder.in_model_order(source, group.origin)
-    workload = FullyConnected(
-        batch=int(np.prod(shape[:-1], dtype=np.int64)),
-        input_size=depth,
-        output_size=outputs,
-        input_zero_point=source.zero_point,
-        output_zero_point=group.zero_point,
-        clamp=group.clamp,
-        rounding=group.rounding,
-    )
+    batch = int(np.prod(shape[:-1], dtype=np.int64))
+    ends: dict[str, Any] = {
+        "input_zero_point": source.zero_point,
+        "output_zero_point": group.zero_point,
+        "clamp": group.clamp,
+    }
     constants: Constants = {"weight": values.T}
+    workload: FullyConnected | OffsetConv2D
+    if zero_points is None:
+        workload = FullyConnected(batch, depth, outputs, rounding=group.rounding, **ends)
+    else:
+        constants["weight_zero_point"] = zero_points
+        workload = OffsetConv2D(
+            input_shape=(batch, 1, 1, depth),
+            output_shape=(batch, 1, 1, outputs),
+            kernel=(1, 1),
+            strides=(1, 1),
+            padding=(0, 0, 0, 0),
+            dilation=(1, 1),
+            groups=1,
+            **ends,
+        )
     constants |= scaling(group, source, weight, bias, outputs)
     output = group.builder.emit(
         workload, (tensor,), group.output(shape), group.origin, _contiguous(constants)
@@ -97,16 +117,9 @@ def matmul(group: Group, call: Any, bias: Any) -> Value:
 
 
 def is_dense(group: Group, call: Any) -> bool:
-    """Whether a relax.matmul multiplies by a constant matrix whose weights fit int8."""
+    """Whether a relax.matmul multiplies by a constant matrix."""
     weight = group.constant(call.args[1])
-    if group.rounding == "double":
-        return True
-    if weight is None or weight.values.ndim != 2:
-        return False
-    zero_points = np.unique(weight.zero_point)
-    centred = weight.values.astype(np.int64) - zero_points[0]
-    fits = centred.min(initial=0) >= -128 and centred.max(initial=0) <= 127
-    return bool(fits) or zero_points.size > 1 or weight.scale.size > 1
+    return group.rounding == "double" or (weight is not None and weight.values.ndim == 2)
 
 
 def split_bias(group: Group, call: Any) -> tuple[Any, Any] | None:
@@ -138,21 +151,38 @@ def weight_of(group: Group, expr: Any) -> QuantizedConstant:
     return weight
 
 
-def signed_weight(group: Group, weight: QuantizedConstant) -> NDArray[np.int8]:
-    """The weights with their zero point taken off; they must fit int8."""
-    zero_points = np.unique(weight.zero_point)
-    if zero_points.size != 1:
+def signed_weight(
+    group: Group, weight: QuantizedConstant, axis: int
+) -> tuple[NDArray[np.int8], NDArray[np.int32] | None]:
+    """The weights with their zero point taken off, if that fits int8; else as they are.
+
+    Args:
+        group: the operator.
+        weight: its weights.
+        axis: of the output channels, for zero points of one a channel.
+
+    Returns:
+        Signed weights, and None or the zero point of each output channel that is still in them.
+
+    Raises:
+        TinyaotError: the weights are of another type than int8 and uint8.
+    """
+    stored = weight.values.astype(np.int64)
+    along = [1] * stored.ndim
+    along[axis] = -1
+    zero_points = weight.zero_point.reshape(along if weight.zero_point.size > 1 else ())
+    values = stored - zero_points
+    if values.min(initial=0) >= -128 and values.max(initial=0) <= 127:
+        return values.astype(np.int8), None
+    if weight.values.dtype not in (np.int8, np.uint8) or group.rounding == "double":
         raise group.unsupported(
-            "has weights with a zero point per channel", "quantize weights symmetrically"
+            f"has weights of type {weight.values.dtype} that do not fit int8",
+            "quantize weights to int8",
         )
-    values = weight.values.astype(np.int64) - zero_points[0]
-    if values.min(initial=0) < -128 or values.max(initial=0) > 127:
-        raise group.unsupported(
-            f"has weights with zero point {zero_points[0]} that do not fit int8",
-            "quantize weights symmetrically (zero point 0)",
-        )
-    signed: NDArray[np.int8] = values.astype(np.int8)
-    return signed
+    shift = 128 if weight.values.dtype == np.uint8 else 0
+    channels = stored.shape[axis]
+    kept = np.broadcast_to(weight.zero_point - shift, (channels,)).astype(np.int32)
+    return (stored - shift).astype(np.int8), kept
 
 
 def scaling(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tinyaot.compiler.graph import Tensor
 from tinyaot.compiler.legalize.builder import NCHW_TO_NHWC, Value, identity
@@ -15,17 +17,21 @@ from tinyaot.compiler.legalize.elementwise import expanded
 from tinyaot.compiler.legalize.fixed_point import quantize_multiplier
 from tinyaot.compiler.legalize.group import Group
 from tinyaot.compiler.legalize.onnx_call import OnnxCall
+from tinyaot.compiler.legalize.relax_reader import QuantizedConstant
 from tinyaot.schedules.workload import BatchMatMul, Conv2D, Pad
+from tinyaot.schedules.workload_real import OffsetConv2D
+from tinyaot.schedules.workload_sequence import TransposeConv2D
 
 
 def conv_transpose(group: Group, own: OnnxCall) -> Value:
-    """ConvTranspose: a convolution with flipped weights over the input with zeros between.
+    """ConvTranspose; source: ONNX's specification of it.
 
-    Source: ONNX's specification of ConvTranspose.
+    With groups, dilation or weights off centre it is a convolution by flipped weights over the
+    input with zeros between.
     """
     source = group.operand(own.operands[0])
     weight = weight_of(group, own.operands[1])
-    values = signed_weight(group, weight)
+    values, zero_points = signed_weight(group, weight, 1)
     axes = len(source.shape) - 2
     if axes not in (1, 2):
         raise group.unsupported(f"convolves {axes} axes", "convolve one or two axes")
@@ -38,6 +44,11 @@ def conv_transpose(group: Group, own: OnnxCall) -> Value:
         values = values[:, :, None, :]
     geometry = [_Axis.of(group, own, source.shape, values.shape, axis, axes) for axis in (0, 1)]
     tensor = group.builder.store_as(source, NCHW_TO_NHWC, group.origin)
+    dilated = any(axis.dilation != 1 for axis in geometry)
+    if zero_points is None and not dilated and own.attribute("group", 1) == 1:
+        return _gathered(group, own, source, tensor, weight, values, geometry)
+    if any(axis.before < 0 for axis in geometry):
+        raise group.unsupported("pads by more than its kernel reaches", "pad less")
     for place, axis in enumerate(geometry):
         tensor = _spread(group, tensor, 1 + place, axis.stride, source.zero_point)
     groups, kernel = int(own.attribute("group", 1)), values.shape[2:]
@@ -49,18 +60,60 @@ def conv_transpose(group: Group, own: OnnxCall) -> Value:
             split.transpose(0, 2, 3, 4, 1).reshape(channels, *kernel, -1)
         )
     }
-    bias = own.operands[2] if len(own.operands) > 2 else None
-    constants |= scaling(group, source, weight, bias, channels)
+    if zero_points is not None:
+        constants["weight_zero_point"] = np.resize(zero_points, channels)
+    constants |= scaling(group, source, weight, _bias(own), channels)
     vertical, horizontal = geometry
     output_shape = (tensor.shape[0], vertical.output, horizontal.output, channels)
-    workload = Conv2D(
+    fields: dict[str, Any] = {
+        "input_shape": tensor.shape,
+        "output_shape": output_shape,
+        "kernel": (kernel[0], kernel[1]),
+        "strides": (1, 1),
+        "padding": (vertical.before, horizontal.before, vertical.after, horizontal.after),
+        "dilation": (vertical.dilation, horizontal.dilation),
+        "groups": groups,
+        "input_zero_point": source.zero_point,
+        "output_zero_point": group.zero_point,
+        "clamp": group.clamp,
+    }
+    workload: Conv2D | OffsetConv2D
+    if zero_points is None:
+        workload = Conv2D(rounding=group.rounding, **fields)
+    else:
+        workload = OffsetConv2D(**fields)
+    emitted = group.builder.emit(
+        workload, (tensor,), group.output(output_shape), group.origin, constants
+    )
+    return group.builder.flatten(Value(emitted, NCHW_TO_NHWC), own.shape, group.origin)
+
+
+def _bias(own: OnnxCall) -> Any:
+    return own.operands[2] if len(own.operands) > 2 else None
+
+
+def _gathered(
+    group: Group,
+    own: OnnxCall,
+    source: Value,
+    tensor: Tensor,
+    weight: QuantizedConstant,
+    values: NDArray[np.int8],
+    geometry: Sequence[_Axis],
+) -> Value:
+    """Each output gathers the products that reach it."""
+    channels = values.shape[1]
+    constants: dict[str, Any] = {"weight": np.ascontiguousarray(values.transpose(1, 2, 3, 0))}
+    constants |= scaling(group, source, weight, _bias(own), channels)
+    vertical, horizontal = geometry
+    output_shape = (tensor.shape[0], vertical.output, horizontal.output, channels)
+    workload = TransposeConv2D(
+        dtype="int8",
         input_shape=tensor.shape,  # type: ignore[arg-type]
         output_shape=output_shape,
-        kernel=(kernel[0], kernel[1]),
-        strides=(1, 1),
-        padding=(vertical.before, horizontal.before, vertical.after, horizontal.after),
-        dilation=(vertical.dilation, horizontal.dilation),
-        groups=groups,
+        kernel=(values.shape[2], values.shape[3]),
+        strides=(vertical.stride, horizontal.stride),
+        padding=(vertical.start, horizontal.start),
         input_zero_point=source.zero_point,
         output_zero_point=group.zero_point,
         clamp=group.clamp,
@@ -77,12 +130,22 @@ def _with_height(group: Group, source: Value) -> Value:
     return group.builder.flatten(source, (batch, channels, 1, length), group.origin)
 
 
+@dataclass(frozen=True)
 class _Axis:
-    """One spatial axis of a transposed convolution, as one of an ordinary convolution."""
+    """One spatial axis of a transposed convolution.
 
-    def __init__(self, stride: int, dilation: int, output: int, before: int, after: int) -> None:
-        self.stride, self.dilation, self.output = stride, dilation, output
-        self.before, self.after = before, after
+    Attributes:
+        output: its length.
+        start: how much of the whole result is cut off before it.
+        before, after: padding of the ordinary convolution that computes the same.
+    """
+
+    stride: int
+    dilation: int
+    output: int
+    start: int
+    before: int
+    after: int
 
     @staticmethod
     def of(
@@ -94,7 +157,7 @@ class _Axis:
         axes: int,
     ) -> _Axis:
         if axes == 1 and axis == 0:
-            return _Axis(1, 1, 1, 0, 0)
+            return _Axis(1, 1, 1, 0, 0, 0)
         place = axis - (2 - axes)
         size, output = shape[2 + axis], own.shape[2 + place]
         kernel = weight[2 + axis]
@@ -109,9 +172,7 @@ class _Axis:
             start = total // 2 if mode == "SAME_UPPER" else total - total // 2
         before = reach - start
         after = output + reach - before - size * stride
-        if before < 0:
-            raise group.unsupported("pads by more than its kernel reaches", "pad less")
-        return _Axis(stride, dilation, output, before, max(after, 0))
+        return _Axis(stride, dilation, output, start, before, max(after, 0))
 
 
 def _spread(group: Group, tensor: Tensor, axis: int, stride: int, value: int) -> Tensor:
