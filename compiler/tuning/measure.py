@@ -23,14 +23,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinyaot.compiler.codegen.c import print_function
+from tinyaot.compiler.codegen.lower import lower_kernel
 from tinyaot.compiler.codegen.module import emit_program
 from tinyaot.compiler.graph import Graph, Node, Tensor
 from tinyaot.compiler.memory.layout import plan_memory
 from tinyaot.compiler.reference import evaluate
-from tinyaot.compiler.scheduling import Operator, Pick, schedule_graph
+from tinyaot.compiler.scheduling import Operator, schedule_graph
 from tinyaot.compiler.tuning.records import BUILD, CRASH, HANG, OK, WRONG, Record
 from tinyaot.compiler.tuning.space import Candidate
 from tinyaot.compiler.tuning.tasks import Task
+from tinyaot.schedules.registry import Rule, suitable_rules
 from tinyaot.schedules.workload import Requantize
 from tinyaot.targets import (
     Image,
@@ -53,8 +56,9 @@ _IMAGE_OUTPUTS = 1 << 20
 _BUILD_SECONDS = 120.0
 """Time limit of each command that builds an image."""
 
-_MOST_REFERENCES = 64
+_MOST_TASKS = 64
 _references: dict[str, list[NDArray[Any]]] = {}
+_rules: dict[str, dict[str, tuple[Rule, dict[str, int]]]] = {}
 
 _HOST_SECONDS = 0.2
 """How long a candidate runs for a measurement in seconds."""
@@ -216,13 +220,37 @@ def _measure_image(
 
 def _operator(task: Task, candidate: Candidate) -> Operator:
     """The kernel of a candidate with its packed constants."""
-    graph = _graph(task, 1, copies=False)
-    (node,) = graph.nodes
-    pick = Pick(candidate.rule, dict(candidate.knobs))
-    (operator,) = schedule_graph(graph, task.target, {node.workload: pick})
-    if operator.rule != candidate.rule:
+    rules = _suitable(task)
+    if candidate.rule not in rules:
         raise ValueError(f"{candidate.rule} is not exact for these constants")
-    return operator
+    rule, derived = rules[candidate.rule]
+    values = {**dict(candidate.knobs), **derived}
+    kernel = rule.build(task.workload, values)
+    constants = {
+        name: np.ascontiguousarray(array) for name, array in kernel.pack(task.constants).items()
+    }
+    function = print_function(lower_kernel(kernel.func))
+    return Operator(_node(task, 0), rule.name, values, kernel, function, constants)
+
+
+def _suitable(task: Task) -> dict[str, tuple[Rule, dict[str, int]]]:
+    """The rules for a task, and what they derive from its constants; kept, as all candidates need
+    it."""
+    key = _key(task)
+    if key not in _rules:
+        if len(_rules) >= _MOST_TASKS:
+            _rules.clear()
+        found = suitable_rules(task.workload, task.target.features, task.constants)
+        _rules[key] = {rule.name: (rule, derived) for rule, derived in found}
+    return _rules[key]
+
+
+def _key(task: Task) -> str:
+    """What tasks with equal results have in common."""
+    digest = hashlib.sha256(f"{task.target.name} {task.workload.key()}".encode())
+    for array in task.constants.values():
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def _node(task: Task, index: int) -> Node:
@@ -297,12 +325,9 @@ def _inputs(task: Task) -> list[list[NDArray[Any]]]:
 
 def _expected(task: Task) -> list[NDArray[Any]]:
     """What the reference computes for each input; kept, as many images need it."""
-    digest = hashlib.sha256(task.workload.key().encode())
-    for array in task.constants.values():
-        digest.update(array.tobytes())
-    key = digest.hexdigest()
+    key = _key(task)
     if key not in _references:
-        if len(_references) >= _MOST_REFERENCES:
+        if len(_references) >= _MOST_TASKS:
             _references.clear()
         node = _node(task, 0)
         tensors = {

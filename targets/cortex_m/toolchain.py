@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,9 @@ _SECTIONS = ("-ffunction-sections", "-fdata-sections")
 # The harness must not call the C library: the library's part of an image belongs to the model.
 _SUPPORT_FLAGS = ("-O2", "-fno-tree-loop-distribute-patterns", "-masm-syntax-unified")
 _LARGEST_LISTED = 8
+
+_MOST_SUPPORTS = 16
+_support_cache: dict[bytes, dict[str, bytes]] = {}
 
 
 def compiler() -> tuple[str, str]:
@@ -73,18 +77,35 @@ def build(
         write_sources(program.files, model),
         model,
     )
-    objects += compile_objects(
-        COMPILER,
+    objects += _support_objects(
         (
             *(*target.flags, *C_FLAGS, *_SECTIONS, *_SUPPORT_FLAGS, "-I../model"),
             f"-DTINYAOT_STAMP_SAMPLES={sample_count(board)}",
             f"-DTINYAOT_SYSTICK_RELOAD={board.systick_reload}u",
         ),
-        write_sources(_support_files(program, target, profile), support),
-        support,
+        _support_files(program, target, profile),
+        directory / "support",
     )
     elf = _link(objects, target, board, directory)
     return Image(elf, _image_size(elf), target, board, program, profile)
+
+
+def _support_objects(flags: tuple[str, ...], files: dict[str, str], directory: Path) -> list[Path]:
+    """Compile the harness, or take the objects of an equal one: tuning links it hundreds of times.
+
+    All that it takes from the model's header are the ports, which its own text names too.
+    """
+    sources = write_sources(files, directory)
+    key = hashlib.sha256(repr((flags, files)).encode()).digest()
+    if key not in _support_cache:
+        paths = compile_objects(COMPILER, flags, sources, directory)
+        if len(_support_cache) >= _MOST_SUPPORTS:
+            _support_cache.clear()
+        _support_cache[key] = {path.name: path.read_bytes() for path in paths}
+        return paths
+    for name, data in _support_cache[key].items():
+        (directory / name).write_bytes(data)
+    return [directory / name for name in _support_cache[key]]
 
 
 def _support_files(program: Program, target: Target, profile: bool) -> dict[str, str]:
