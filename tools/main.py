@@ -15,6 +15,7 @@ from tinyaot.tools.bench import bench_command
 from tinyaot.tools.check import check_command
 from tinyaot.tools.compile import compile_command
 from tinyaot.tools.export import export_command
+from tinyaot.tools.log import log_app
 from tinyaot.tools.options import LOGGER, Debug, Verbose
 from tinyaot.tools.profile import profile_command
 from tinyaot.tools.run import run_command
@@ -42,6 +43,7 @@ app.command("check")(check_command)
 app.command("compile")(compile_command)
 app.command("export")(export_command)
 app.command("profile")(profile_command)
+app.add_typer(log_app, name="log", help="Look into, merge, prune, verify and draw tuning logs.")
 app.command("run")(run_command)
 app.command("targets")(targets_command)
 app.command("tune")(tune_command)

@@ -98,6 +98,14 @@ def tune_command(
             min=1, help="Processes that build and run.", show_default="one for each processor"
         ),
     ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Measure on the Dask cluster of this scheduler, such as tcp://host:8786.",
+            show_default=False,
+        ),
+    ] = None,
     batch: Annotated[
         int, typer.Option(min=1, help="Candidates of a workload that are measured in one round.")
     ] = 16,
@@ -116,6 +124,10 @@ def tune_command(
     core = get_target(target)
     if not models:
         raise TinyaotError("there is nothing to tune", "name one or more models")
+    if dask is not None and workers is not None:
+        raise TinyaotError(
+            "--workers are of this machine, and --dask names a cluster", "leave out one"
+        )
     chosen = _metric(metric, on, core.family == "host")
     path = log or Path(f"tuning-{core.name}.jsonl")
     if core.family == "host":
@@ -127,7 +139,7 @@ def tune_command(
     from tinyaot.compiler.tuning.measure import Setting
     from tinyaot.compiler.tuning.tasks import model_tasks
     from tinyaot.compiler.tuning.tuner import Options, Tuner
-    from tinyaot.compiler.tuning.workers import LocalWorkers
+    from tinyaot.compiler.tuning.workers import DaskWorkers, LocalWorkers
 
     tasks = model_tasks(models, core.name)
     if not tasks:
@@ -137,7 +149,7 @@ def tune_command(
         )
     setting = Setting(chosen, OPTIMIZE[optimize.value], timeout)
     options = Options(trials, search.value, seed, batch, setting)
-    pool = LocalWorkers(workers)
+    pool = DaskWorkers(dask) if dask else LocalWorkers(workers)
     try:
         with _shown() as report:
             states = Tuner(tasks, options, path, pool, report).run()

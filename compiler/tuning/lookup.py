@@ -23,10 +23,10 @@ from tinyaot.compiler.tuning.records import (
     shipped_log,
 )
 from tinyaot.compiler.tuning.signature import Signature, signature
-from tinyaot.schedules.registry import find_rules
+from tinyaot.schedules.registry import Space, find_rules
 from tinyaot.schedules.workload import Constant, Reshape, Workload
 from tinyaot.schedules.workload_npu import NpuRegion
-from tinyaot.targets import Target
+from tinyaot.targets import Target, get_target
 
 _UNTUNED = (Constant, NpuRegion, Reshape)
 
@@ -189,6 +189,17 @@ class _Budget:
         return sum(alive.values())
 
 
+def applies(record: Record) -> bool:
+    """Whether the rule and the knobs of a record exist for its workload."""
+    rules = find_rules(record.workload, get_target(record.core).features)
+    rule = next((rule for rule in rules if rule.name == record.rule), None)
+    return rule is not None and _are_valid(record.knobs, rule.space(record.workload))
+
+
+def _are_valid(knobs: Mapping[str, int], space: Space) -> bool:
+    return space.keys() == knobs.keys() and all(knobs[knob] in space[knob] for knob in space)
+
+
 def _comparable(records: Iterable[Record], optimize: str) -> tuple[Record, ...]:
     records = list(records)
     same = [record for record in records if record.optimize == optimize] or records
@@ -219,12 +230,7 @@ def _picks(
             picks.append(Pick(None, {}, source))
             break
         rule = rules.get(record.rule)
-        space = rule.space(workload) if rule else {}
-        if (
-            rule is None
-            or space.keys() != record.knobs.keys()
-            or any(record.knobs[knob] not in valid for knob, valid in space.items())
-        ):
+        if rule is None or not _are_valid(record.knobs, rule.space(workload)):
             stale = True
             continue
         picks.append(Pick(record.rule, record.knobs, source))

@@ -36,7 +36,7 @@ class TaskState:
         gain: by what share the best became better in the last round that it did.
     """
 
-    def __init__(self, task: Task, seed: int) -> None:
+    def __init__(self, task: Task, seed: int, default_first: bool = True) -> None:
         self.task = task
         self.space: SearchSpace = search_space(task.workload, task.target.features, task.constants)
         self.outcomes: dict[Candidate, Outcome] = {}
@@ -45,6 +45,7 @@ class TaskState:
         self.idle = 0
         self.gain = 0.0
         self._rng = np.random.default_rng([seed, zlib.crc32(task.workload.key().encode())])
+        self._default_first = default_first
         self._features: dict[Candidate, Features] = {}
 
     @property
@@ -96,10 +97,10 @@ class TaskState:
         ]
 
     def propose(self, count: int, search: str, model: CostModel | None) -> list[Candidate]:
-        """The next candidates to measure, the default first of all."""
+        """The next candidates to measure."""
         count = min(count, self.left)
         chosen: dict[Candidate, None] = {}
-        if not self.outcomes and not self.pending:
+        if self._default_first and not self.outcomes and not self.pending:
             chosen[self.space.default] = None
         if search == GRID or count >= self.left:
             ways: Iterable[Candidate] = self.space

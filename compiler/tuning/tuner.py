@@ -25,6 +25,8 @@ _CHUNK = 8
 _IN_FLIGHT = 2
 """Rounds that are measured while the next is planned."""
 _DEFAULT_TRIALS = 64
+_NEWS = 0.03
+"""The share of new measurements, beside half a round, that the cost model is trained anew for."""
 _FIRST_GAIN = 0.1
 """The share that a task is expected to gain as long as nothing else is known."""
 
@@ -40,6 +42,7 @@ class Options:
         seed: of everything random.
         batch: candidates in a round.
         setting: how each is measured.
+        default_first: whether a task's first trial is what the compiler takes without records.
     """
 
     trials: int | None = None
@@ -47,6 +50,7 @@ class Options:
     seed: int = 0
     batch: int = 16
     setting: Setting = field(default_factory=Setting)
+    default_first: bool = True
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class Tuner:
         workers: Workers | None = None,
         report: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
-        self.states = [TaskState(task, options.seed) for task in tasks]
+        self.states = [TaskState(task, options.seed, options.default_first) for task in tasks]
         self._options = options
         self._log = log
         self._workers = workers
@@ -211,7 +215,8 @@ class Tuner:
         if self._model is None:
             self._model = CostModel()
         samples = [sample for state in self.states for sample in state.samples()]
-        if len(samples) > self._samples and len(samples) >= self._options.batch // 2:
+        enough = self._options.batch // 2 + self._samples * (1 + _NEWS)
+        if len(samples) >= enough:
             self._model.fit(samples)
             self._samples = len(samples)
         return self._model

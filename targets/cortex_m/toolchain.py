@@ -84,7 +84,7 @@ def build(
             f"-DTINYAOT_SYSTICK_RELOAD={board.systick_reload}u",
         ),
         _support_files(program, target, profile),
-        directory / "support",
+        support,
     )
     elf = _link(objects, target, board, directory)
     return Image(elf, _image_size(elf), target, board, program, profile)
