@@ -114,7 +114,7 @@ def make_record(task: Task, outcome: Outcome, setting: Setting, default: Candida
     """The record of an outcome, made now and here."""
     now = datetime.datetime.now(datetime.timezone.utc)
     return Record(
-        core=task.target.name,
+        core=task.target.core,
         workload=task.workload,
         rule=outcome.candidate.rule,
         knobs=dict(outcome.candidate.knobs),
@@ -125,7 +125,7 @@ def make_record(task: Task, outcome: Outcome, setting: Setting, default: Candida
         in_place=outcome.in_place,
         default=outcome.candidate == default,
         optimize=setting.optimize,
-        toolchain=toolchain(task.target.name),
+        toolchain=toolchain(task.target.core),
         tinyaot=metadata.version("tinyaot"),
         date=now.isoformat(timespec="seconds").replace("+00:00", "Z"),
         error=outcome.error,
@@ -247,7 +247,7 @@ def _suitable(task: Task) -> dict[str, tuple[Rule, dict[str, int]]]:
 
 def _key(task: Task) -> str:
     """What tasks with equal results have in common."""
-    digest = hashlib.sha256(f"{task.target.name} {task.workload.key()}".encode())
+    digest = hashlib.sha256(f"{task.target.core} {task.workload.key()}".encode())
     for array in task.constants.values():
         digest.update(array.tobytes())
     return digest.hexdigest()

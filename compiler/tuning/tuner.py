@@ -121,7 +121,7 @@ class Tuner:
         notes = self._resume()
         for state in self.states:
             # Fails here, and once, if there is no compiler.
-            toolchain(state.task.target.name)
+            toolchain(state.task.target.core)
         own = self._workers is None
         workers: Workers = self._workers or LocalWorkers()
         self._begin = time.perf_counter()
@@ -173,7 +173,7 @@ class Tuner:
         for state in self.states:
             outcomes: dict[Candidate, Outcome] = {}
             stale = 0
-            for one in known.get((state.task.target.name, state.task.signature), []):
+            for one in known.get((state.task.target.core, state.task.signature), []):
                 candidate = Candidate(*one.candidate)
                 if candidate in state.space:
                     outcomes[candidate] = Outcome(
