@@ -19,6 +19,7 @@ from tinyaot.targets.ethos_u.regor import (
     CompiledNetwork,
     NetworkTensor,
     compile_network,
+    compile_tflite,
     vela_config,
 )
 
@@ -126,3 +127,20 @@ def _reference(
 ) -> list[list[NDArray[Any]]]:
     network = CompiledNetwork(b"", b"", 0, 0, inputs, (), 0, 0, 0, 0, ())
     return reference_outputs(path, draw_inputs(path, network, count))
+
+
+@functools.lru_cache(maxsize=8)
+def vela_file(network: bytes, accelerator: str) -> bytes:
+    """The TFLite file that Vela's command line would write."""
+    pytest.importorskip("ethosu.regor", reason="Arm's Vela is not installed")
+    family, macs = accelerator.removeprefix("ethos-").split("-")
+    two_cores = accelerator == "ethos-u65-512"
+    return compile_tflite(
+        network,
+        accelerator,
+        macs=256 if two_cores else int(macs),
+        cores=2 if two_cores else 1,
+        system=SYSTEMS[family],
+        memory="Shared_Sram",
+        config=vela_config(),
+    )

@@ -16,6 +16,7 @@ from tinyaot.tools.check import check_command
 from tinyaot.tools.compile import compile_command
 from tinyaot.tools.export import export_command
 from tinyaot.tools.log import log_app
+from tinyaot.tools.npu import npu_app
 from tinyaot.tools.options import LOGGER, Debug, Verbose
 from tinyaot.tools.profile import profile_command
 from tinyaot.tools.run import run_command
@@ -48,6 +49,8 @@ app.command("run")(run_command)
 app.command("targets")(targets_command)
 app.command("tune")(tune_command)
 app.command("version")(version_command)
+
+app.add_typer(npu_app, name="npu")
 
 
 def _print_version(value: bool) -> None:

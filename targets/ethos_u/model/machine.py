@@ -171,6 +171,9 @@ class _Machine:
 
     def _kernel(self, command: Command, fail: Fail) -> None:
         op = self._registers.operation(command, fail)
+        for fm in (op.ifm, op.ifm2, op.ofm):
+            if fm is not None:
+                self._memory.check_size(fm, fail)
         if self._check:
             shram.check(self._hardware, op, fail)
         constants, sources = self._constants(op, fail)

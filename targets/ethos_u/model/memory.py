@@ -107,6 +107,21 @@ class Memory:
             )
         return entry
 
+    def check_size(self, fm: FeatureMap, fail: Fail) -> None:
+        """Fails if a feature map has more bytes than its region: before any address is computed.
+
+        Raises:
+            StreamError: it has.
+        """
+        height, width, depth = fm.shape
+        size = len(self._region(fm.region, fail).data)
+        if height * width * depth * fm.itemsize > size:
+            raise fail(
+                f"{fm.name} has {height} x {width} x {depth} elements of {fm.itemsize} bytes, "
+                f"{region_name(fm.region)} has {size:#x} bytes",
+                "address",
+            )
+
     def read(self, fm: FeatureMap, fail: Fail) -> NDArray[np.int64]:
         """The elements of a feature map, minus its zero point.
 

@@ -7,6 +7,7 @@ biases are records of ten bytes per output channel. The order follows Vela's wei
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,9 +118,12 @@ def decode_weights(stream: bytes, order: WeightOrder) -> NDArray[np.int16]:
             padding belongs.
     """
     decoded = _decode(stream)
+    needed = math.prod(order.shape)
+    if len(decoded) < needed:
+        raise ValueError(f"they are {len(decoded)}, the operation needs {needed}")
     index = positions(order)
     if len(decoded) != len(index):
-        raise ValueError(f"they are {len(decoded)}, the operation needs {len(index)}")
+        raise ValueError(f"they are {len(decoded)}, with padding they would be {len(index)}")
     if decoded[index < 0].any():
         raise ValueError("some are not zero where padding belongs: the order is another one")
     weights = np.zeros(order.shape, np.int16)
