@@ -1,6 +1,6 @@
 """What a device is, as data, and how to build for it and run on it."""
 
-from tinyaot.targets.cortex_m.board import Board, get_board, list_boards
+from tinyaot.targets.cortex_m.board import Board, get_board, list_boards, parse_place
 from tinyaot.targets.errors import TinyaotError
 from tinyaot.targets.image import (
     Image,
@@ -29,5 +29,6 @@ __all__ = [
     "get_target",
     "list_boards",
     "list_targets",
+    "parse_place",
     "run_image",
 ]

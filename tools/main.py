@@ -12,6 +12,7 @@ import typer
 
 from tinyaot.targets.errors import TinyaotError
 from tinyaot.tools.bench import bench_command
+from tinyaot.tools.boards import boards_command
 from tinyaot.tools.check import check_command
 from tinyaot.tools.compile import compile_command
 from tinyaot.tools.export import export_command
@@ -40,6 +41,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 app.command("bench")(bench_command)
+app.command("boards")(boards_command)
 app.command("check")(check_command)
 app.command("compile")(compile_command)
 app.command("export")(export_command)

@@ -58,6 +58,12 @@ def run(image: Image, inputs: Sequence[Sequence[bytes]], timeout: float) -> RunR
     ticks of SysTick (0.5 to 0.8 thousand million instructions): 32, or 104 with floating point.
     """
     assert image.board is not None
+    if image.board.machine is None:
+        raise TinyaotError(
+            f"QEMU has no model of board {image.board.name}",
+            f"run it on the board itself: --on {image.board.name}",
+            "or on an emulated board of the same core: --on qemu without --board",
+        )
     find_tool(EMULATOR, PACKAGES)
     with tempfile.TemporaryDirectory(prefix="tinyaot-run-") as folder:
         directory = Path(folder)
@@ -71,6 +77,7 @@ def run(image: Image, inputs: Sequence[Sequence[bytes]], timeout: float) -> RunR
 
 def emulator_command(elf: Path, board: Board) -> list[str]:
     """The command that runs an image, with virtual time that counts instructions."""
+    assert board.machine is not None
     return [
         *(EMULATOR, "-M", board.machine, "-kernel", str(elf.resolve())),
         # One instruction takes one nanosecond of virtual time: what SysTick counts by.

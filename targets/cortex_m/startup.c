@@ -16,9 +16,13 @@
 #define CCR_LOB (1u << 19)
 
 /* From the linker script. */
-extern uint32_t tinyaot_data_load[], tinyaot_data_start[], tinyaot_data_end[];
+struct copy {
+    const uint32_t *from;
+    uint32_t *to, *end;
+};
+extern const struct copy tinyaot_copies_start[], tinyaot_copies_end[];
 extern uint32_t tinyaot_bss_start[], tinyaot_bss_end[];
-extern uint32_t tinyaot_stack_bottom[], tinyaot_stack_top[], tinyaot_ram_end[];
+extern uint32_t tinyaot_stack_bottom[], tinyaot_stack_top[], tinyaot_stack_region_end[];
 
 int main(void);
 void tinyaot_reset(void);
@@ -31,9 +35,11 @@ static uint32_t fault_stack[256] __attribute__((used, aligned(8)));
 /* A separate function, so that no instruction of the coprocessor can precede its enabling. */
 void tinyaot_start(void)
 {
-    const uint32_t *from = tinyaot_data_load;
-    for (uint32_t *to = tinyaot_data_start; to < tinyaot_data_end; to++) {
-        *to = *from++;
+    for (const struct copy *copy = tinyaot_copies_start; copy < tinyaot_copies_end; copy++) {
+        const uint32_t *from = copy->from;
+        for (uint32_t *to = copy->to; to < copy->end; to++) {
+            *to = *from++;
+        }
     }
     for (uint32_t *to = tinyaot_bss_start; to < tinyaot_bss_end; to++) {
         *to = 0;
@@ -90,7 +96,7 @@ void tinyaot_report_fault(const uint32_t *frame)
     print_field(" hfsr=", HFSR);
     print_field(" mmfar=", MMFAR);
     print_field(" bfar=", BFAR);
-    if (frame + 8 <= tinyaot_ram_end) {
+    if (frame + 8 <= tinyaot_stack_region_end) {
         print_field(" lr=", frame[5]);
         print_field(" pc=", frame[6]);
     }

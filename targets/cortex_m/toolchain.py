@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
-from elftools.elf.sections import SymbolTableSection
 
 from tinyaot.targets.command import find_tool, run_command
 from tinyaot.targets.compile import C_FLAGS, compile_objects, image_size, write_sources
-from tinyaot.targets.cortex_m.board import Board, Region, get_board
+from tinyaot.targets.cortex_m.board import Board, get_board
+from tinyaot.targets.cortex_m.fit import fit_error
 from tinyaot.targets.cortex_m.instructions import sample_count
 from tinyaot.targets.errors import TinyaotError
 from tinyaot.targets.ethos_u.driver import DRIVER_HEADER, driver_sources
@@ -32,7 +31,6 @@ _SUPPORT = ("startup.c", "semihosting.c", "semihosting.h", "counter.c", "counter
 _SECTIONS = ("-ffunction-sections", "-fdata-sections")
 # The harness must not call the C library: the library's part of an image belongs to the model.
 _SUPPORT_FLAGS = ("-O2", "-fno-tree-loop-distribute-patterns", "-masm-syntax-unified")
-_LARGEST_LISTED = 8
 
 _MOST_SUPPORTS = 16
 _support_cache: dict[bytes, dict[str, bytes]] = {}
@@ -80,7 +78,7 @@ def build(
     objects += _support_objects(
         (
             *(*target.flags, *C_FLAGS, *_SECTIONS, *_SUPPORT_FLAGS, "-I../model"),
-            f"-DTINYAOT_STAMP_SAMPLES={sample_count(board)}",
+            f"-DTINYAOT_STAMP_SAMPLES={sample_count(board) if board.machine else 1}",
             f"-DTINYAOT_SYSTICK_RELOAD={board.systick_reload}u",
         ),
         _support_files(program, target, profile),
@@ -123,57 +121,33 @@ def _link(objects: list[Path], target: Target, board: Board, directory: Path) ->
     elf.unlink(missing_ok=True)
     # The linker script tells the objects apart by the folder in the name they are given here.
     names = [str(path.relative_to(directory)) for path in objects]
-    result = run_command(
-        [
-            *(COMPILER, *target.flags, "-nostartfiles", "-Tlink.ld"),
-            *("-Wl,--gc-sections", "-Wl,-Map=image.map", "-o", elf.name, *names),
-        ],
-        directory,
-    )
+    command = [
+        *(COMPILER, *target.flags, "-nostartfiles", "-Tlink.ld", "-Wl,--build-id=sha1"),
+        *("-Wl,--gc-sections", "-Wl,-Map=image.map", "-o", elf.name, *names),
+    ]
+    result = run_command(command, directory)
     if result.returncode != 0:
-        raise _link_error(result.stderr, objects, board, directory)
+        raise _link_error(result.stderr, command, elf, board, directory)
     return elf
 
 
-def _link_error(message: str, objects: list[Path], board: Board, directory: Path) -> TinyaotError:
-    overflows = re.findall(r"region `(\w+)' overflowed by (\d+) bytes", message)
-    if not overflows:
-        lines = message.splitlines() or ["no message"]
-        first = next((line for line in lines if "undefined reference" in line), lines[0])
-        return TinyaotError(
-            f"the linker rejects the generated C: {first}",
-            "this is a bug in tinyaot: please report it with the files in the folder below",
-            f"sources: {directory}",
-        )
-    regions: dict[str, tuple[Region, bool]] = {
-        "FLASH": (board.flash, False),
-        "RAM": (board.ram, True),
-    }
-    name, excess = overflows[0]
-    region, writable = regions[name]
-    largest = sorted(_symbols(objects, writable), key=lambda symbol: (-symbol[1], symbol[0]))
+def _link_error(
+    message: str, command: list[str], elf: Path, board: Board, directory: Path
+) -> TinyaotError:
+    if re.search(r"region `\w+' overflowed by \d+ bytes", message):
+        # Linked all the same, the image tells what is how large.
+        run_command([*command, "-Wl,--noinhibit-exec"], directory)
+        if elf.is_file():
+            error = fit_error(elf, board)
+            elf.unlink()
+            return error
+    lines = message.splitlines() or ["no message"]
+    first = next((line for line in lines if "undefined reference" in line), lines[0])
     return TinyaotError(
-        f"the model does not fit the {name.lower() if name == 'FLASH' else name} of board "
-        f"{board.name}: {region.size + int(excess):,} bytes are needed, {region.size:,} are there",
-        *(f"{nbytes:>12,} bytes  {symbol}" for symbol, nbytes in largest[:_LARGEST_LISTED]),
-        "choose a board with more memory, or a smaller model",
+        f"the linker rejects the generated C: {first}",
+        "this is a bug in tinyaot: please report it with the files in the folder below",
+        f"sources: {directory}",
     )
-
-
-def _symbols(objects: list[Path], writable: bool) -> Iterator[tuple[str, int]]:
-    """Names and sizes of what the objects put into RAM, or into flash."""
-    for path in objects:
-        with path.open("rb") as file:
-            elf = ELFFile(file)
-            table = elf.get_section_by_name(".symtab")
-            if not isinstance(table, SymbolTableSection):
-                continue
-            for symbol in table.iter_symbols():
-                index = symbol["st_shndx"]
-                if isinstance(index, int) and symbol["st_size"]:
-                    flags = elf.get_section(index)["sh_flags"]
-                    if bool(flags & 1) == writable:
-                        yield symbol.name, symbol["st_size"]
 
 
 def _image_size(path: Path) -> ImageSize:

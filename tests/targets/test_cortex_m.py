@@ -19,6 +19,7 @@ from tinyaot.targets import (
     list_targets,
     run_image,
 )
+from tinyaot.targets.cortex_m.fit import memory_usage
 
 if TYPE_CHECKING:
     from conftest import Sample
@@ -242,7 +243,29 @@ def test_too_large_a_model(
         build_image(program, get_target("cortex-m4"), directory=tmp_path)
     assert f"does not fit the {region} of board mps2-an386: 5,0" in caught.value.message
     assert "4,194,304 are there" in caught.value.message
-    assert caught.value.hints[0].split() == ["5,000,000", "bytes", symbol]
+    assert any(line.split() == ["5,000,000", "bytes", symbol] for line in caught.value.hints)
+    table = [line for line in caught.value.hints if " of " in line]
+    assert [line.split()[0] for line in table] == ["flash", "ram"]
+    assert ["too many" in line for line in table] == [region == "flash", region == "RAM"]
+
+
+def test_parts_lie_where_they_are_placed(sample: Sample, tmp_path: Path) -> None:
+    """What is placed in RAM is copied there before it is used."""
+    board = get_board("mps3-an547").placed({"weights": "dtcm", "arena": "dtcm", "code": "itcm"})
+    image = build_image(sample.program, get_target("cortex-m55"), board, directory=tmp_path)
+    usage = {one.name: one.parts for one in memory_usage(image.elf, board)}
+    assert usage["dtcm"] == {"weights": 40, "arena": 80}
+    assert usage["flash"]["weights"] == 40
+    assert usage["itcm"]["code"] > 100
+    inputs = sample.inputs(2)
+    assert run_image(image, inputs).outputs == sample.outputs(inputs)
+
+
+def test_a_board_that_qemu_does_not_know_is_not_emulated(sample: Sample, tmp_path: Path) -> None:
+    board = get_board("nucleo_l4r5zi")
+    image = build_image(sample.program, get_target("cortex-m4"), board, directory=tmp_path)
+    with pytest.raises(TinyaotError, match="QEMU has no model of board nucleo_l4r5zi"):
+        run_image(image, sample.inputs(1))
 
 
 def test_a_board_of_another_core_is_refused(sample: Sample, tmp_path: Path) -> None:
