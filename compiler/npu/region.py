@@ -14,6 +14,9 @@ from tinyaot.compiler.memory.planner import Buffer, InPlace, plan_arena
 from tinyaot.compiler.npu.lower import lower
 from tinyaot.compiler.npu.views import forward_copies, fuse_tables, renamed
 from tinyaot.schedules.ethos_u.blocks import BlockChoice, choose_block
+from tinyaot.schedules.ethos_u.cascade import find_cascades
+from tinyaot.schedules.ethos_u.memory import in_place, lifetimes, usage
+from tinyaot.schedules.ethos_u.streaming import Weights, plan_streaming
 from tinyaot.schedules.registry import Decisions
 from tinyaot.schedules.workload import Reshape, Workload
 from tinyaot.schedules.workload_npu import NpuRegion
@@ -21,7 +24,6 @@ from tinyaot.targets.ethos_u import vela
 from tinyaot.targets.ethos_u.accelerator import Npu
 from tinyaot.targets.ethos_u.operation import (
     BRICK,
-    ELEMENTWISE,
     Command,
     Copy,
     FeatureMap,
@@ -66,6 +68,23 @@ class _Constants:
 
 
 @dataclass(frozen=True)
+class _Step:
+    """An operation in its turn.
+
+    Attributes:
+        operation: what.
+        choice: its block.
+        group: number of its weights; None if it has none.
+        copied_at: the step before which the copy of its weights starts; None for no copy.
+    """
+
+    operation: Operation
+    choice: BlockChoice
+    group: int | None
+    copied_at: int | None
+
+
+@dataclass(frozen=True)
 class _Encoded:
     """Weights and scales of each core, one after the other, and where they lie among the
     constants."""
@@ -92,10 +111,92 @@ def compile_region(
         decisions: block and weight streaming by workload; the cheapest where there are none.
     """
     operations = region_operations(nodes, graph, (*inputs, *outputs))
+    external = {*inputs, *outputs, *graph.constants}
+    operations = _in_bricks(operations, external)
+    limit = None
+    if npu.arena_size is not None:
+        # What goes in and out lies in the same arena, but for the model's own inputs and outputs.
+        ports = {*inputs, *outputs} - {*graph.inputs, *graph.outputs}
+        limit = npu.arena_size - sum(graph.tensors[name].nbytes for name in ports)
+    if limit is not None or npu.optimise == "size":
+        operations = find_cascades(
+            operations, external, lambda ops: _choose(ops, external, npu, {})[1], limit
+        )
     knobs = {node.origin: (decisions or {}).get(node.workload) for node in nodes}
-    operations = _in_bricks(operations, {*inputs, *outputs, *graph.constants})
-    chosen = [(one, choose_block(one, npu, knobs.get(one.origin))) for one in operations]
+    chosen, _ = _choose(operations, external, npu, knobs)
     return _emit(nodes, graph, inputs, outputs, npu, chosen)
+
+
+def _smallest_weights(one: Operation, npu: Npu, best: BlockChoice) -> int:
+    """The block depth of an operation that waits for weights from flash: weights compress
+    differently for each."""
+    if best.cost.constants <= max(best.cost.compute, best.cost.arena):
+        return best.block[2]
+    waits: dict[int, tuple[float, int]] = {}
+    raw = vela.job_of(one, best.block)
+    for depth in sorted({block[2] for block in vela.blocks(raw, npu)}):
+        choice = choose_block(one, npu, None, False, depth)
+        streams = vela.encode_weights(one, depth, npu)
+        assert one.weights is not None
+        share = sum(len(data) for pair in streams for data in pair) / (
+            one.weights.size + 10 * one.ofm.shape[2]
+        )
+        bounds = (choice.cost.constants * share, choice.cost.compute, choice.cost.arena)
+        waits[depth] = (max(bounds), depth)
+    return min(waits, key=lambda depth: waits[depth])
+
+
+def _groups(operations: Sequence[Operation]) -> list[tuple[int, ...]]:
+    """The operations that read the same weights: the stripes of one, the images of a batch."""
+    users: dict[tuple[int, int], list[int]] = {}
+    for index, one in enumerate(operations):
+        if one.weights is not None:
+            users.setdefault((id(one.weights), id(one.bias)), []).append(index)
+    return [tuple(group) for group in users.values()]
+
+
+def _choose(
+    operations: Sequence[Operation],
+    external: set[str],
+    npu: Npu,
+    knobs: Mapping[str, Decisions | None],
+) -> tuple[list[_Step], int]:
+    """Blocks, and which weights are copied before which operation; the cycles of all."""
+    pairs: list[list[BlockChoice]] = [[] for _ in operations]
+    groups = _groups(operations)
+    group_of = {user: number for number, group in enumerate(groups) for user in group}
+    for copy in (False, True):
+        depths: dict[int, int] = {}
+        for index, one in enumerate(operations):
+            group = group_of.get(index, -1)
+            given = knobs.get(one.origin)
+            depth = depths.get(group)
+            if depth is None and group >= 0 and not copy:
+                depth = _smallest_weights(one, npu, choose_block(one, npu, given, copy))
+            choice = choose_block(one, npu, given, copy, depth)
+            if group >= 0:
+                depths.setdefault(group, choice.block[2])
+            pairs[index].append(choice)
+    weights, forced = [], []
+    for users in groups:
+        first = operations[users[0]]
+        assert first.weights is not None
+        weights.append(Weights(first.weights.size, users))
+        given = knobs.get(first.origin) or {}
+        forced.append(bool(given["copied"]) if "copied" in given else None)
+    costs = [(direct.cost, held.cost) for direct, held in pairs]
+    plan = plan_streaming(costs, weights, usage(operations, external), npu, forced)
+    issued = {user: when for group, when in zip(groups, plan.issued, strict=True) for user in group}
+    steps = [
+        _Step(
+            one,
+            pairs[index][issued.get(index) is not None],
+            group_of.get(index),
+            issued.get(index),
+        )
+        for index, one in enumerate(operations)
+    ]
+    return steps, plan.cycles
 
 
 def region_operations(
@@ -155,61 +256,57 @@ def _emit(
     inputs: Sequence[str],
     outputs: Sequence[str],
     npu: Npu,
-    chosen: Sequence[tuple[Operation, BlockChoice]],
+    steps: Sequence[_Step],
 ) -> CompiledRegion:
     """Places everything in memory and generates the commands."""
     constants = _Constants()
     places: dict[str, Place] = {}
     for name, array in graph.constants.items():
-        if any(fm.storage == name for one, _ in chosen for fm in one.inputs):
+        if any(fm.storage == name for step in steps for fm in step.operation.inputs):
             places[name] = constants.add(np.ascontiguousarray(array).tobytes())
-    ports = [*dict.fromkeys((*inputs, *outputs))]
-    for index, name in enumerate(ports):
+    for index, name in enumerate(dict.fromkeys((*inputs, *outputs))):
         places[name] = Place(FIRST_PORT + index, 0, graph.tensors[name].nbytes)
 
-    encoded: list[_Encoded | None] = []
-    for one, choice in chosen:
-        if one.weights is None:
-            encoded.append(None)
-            continue
-        streams = vela.encode_weights(one, choice.block[2], npu)
-        blob = b"".join(scales + weights for weights, scales in streams)
-        encoded.append(_Encoded(streams, constants.add(blob)))
-
-    issued = _prefetch(chosen, encoded, npu)
-    buffers, in_place = _buffers(chosen, places, encoded, issued)
-    plan = plan_arena(buffers, in_place)
+    encoded = _encode(steps, constants, npu)
+    buffers, offers = _buffers(steps, places, encoded)
+    plan = plan_arena(buffers, offers)
     check_plan(buffers, plan)
     for name, offset in plan.offsets.items():
         places[name] = Place(WORKSPACE, offset)
 
     commands: list[Command | Copy] = []
     tables = _Tables(npu)
-    for index, (one, choice) in enumerate(chosen):
-        for later, when in enumerate(issued):
-            if when == index:
-                source = encoded[later]
-                assert source is not None
-                commands.append(Copy(_aligned(source.home), places[_buffer_name(later)]))
+    copies: dict[int, list[tuple[Place, str]]] = {}
+    for index, step in enumerate(steps):
+        if step.copied_at is not None:
+            copy = (_aligned(encoded[index].home), _buffer_name(step.group))
+            if copy not in copies.setdefault(step.copied_at, []):
+                copies[step.copied_at].append(copy)
+    for index, step in enumerate(steps):
+        one = step.operation
+        for source, name in copies.get(index, ()):
+            commands.append(Copy(source, places[name]))
         slot = 0
         if one.table is not None:
-            slot, copy = tables.slot(one.table, constants)
-            if copy is not None:
-                commands.append(copy)
+            slot, fetch = tables.slot(one.table, constants)
+            if fetch is not None:
+                commands.append(fetch)
         else:
             tables.computed()
         weights: list[Place] = []
         scales: list[Place] = []
-        held = encoded[index]
-        if held is not None:
-            base = held.home if issued[index] is None else places[_buffer_name(index)]
+        if index in encoded:
+            held = encoded[index]
+            base = held.home if step.copied_at is None else places[_buffer_name(step.group)]
             at = base.address
             for weight_bytes, scale_bytes in held.streams:
                 scales.append(Place(base.region, at, len(scale_bytes)))
                 at += len(scale_bytes)
                 weights.append(Place(base.region, at, len(weight_bytes)))
                 at += len(weight_bytes)
-        commands.append(Command(one, choice.block, tuple(weights), tuple(scales), slot, places))
+        commands.append(
+            Command(one, step.choice.block, tuple(weights), tuple(scales), slot, places)
+        )
     stream = vela.command_stream(commands, npu)
     tensors = graph.tensors
     workload = NpuRegion(
@@ -228,7 +325,43 @@ def _emit(
     node = Node(
         workload, tuple(inputs), outputs[0], arrays, _origin(nodes, npu), (), tuple(outputs[1:])
     )
-    return CompiledRegion(node, stream, tuple(chosen))
+    return CompiledRegion(node, stream, tuple((step.operation, step.choice) for step in steps))
+
+
+def _encode(steps: Sequence[_Step], constants: _Constants, npu: Npu) -> dict[int, _Encoded]:
+    """The weights of each step that has any, in the order of its block."""
+    known: dict[tuple[int | None, int], _Encoded] = {}
+    result = {}
+    for index, step in enumerate(steps):
+        if step.operation.weights is None:
+            continue
+        key = (step.group, step.choice.block[2])
+        if key not in known:
+            streams = vela.encode_weights(step.operation, step.choice.block[2], npu)
+            blob = b"".join(scales + weights for weights, scales in streams)
+            known[key] = _Encoded(streams, constants.add(blob))
+        result[index] = known[key]
+    return result
+
+
+def _buffers(
+    steps: Sequence[_Step], places: Mapping[str, Place], encoded: Mapping[int, _Encoded]
+) -> tuple[list[Buffer], list[InPlace]]:
+    """What lies in the workspace, and which results may overlay an operand."""
+    operations = [step.operation for step in steps]
+    buffers = [
+        Buffer(name, life.nbytes, life.first, life.last, _ALIGNMENT)
+        for name, life in lifetimes(operations, places).items()
+    ]
+    held: dict[str, Buffer] = {}
+    for index, step in enumerate(steps):
+        if step.copied_at is not None:
+            name, size = _buffer_name(step.group), _aligned(encoded[index].home).nbytes
+            held[name] = Buffer(name, size, step.copied_at, index, _ALIGNMENT)
+    offers = [
+        InPlace(one.ofm.storage, name) for one in operations for name in in_place(one, places)
+    ]
+    return [*buffers, *held.values()], offers
 
 
 def _origin(nodes: Sequence[Node], npu: Npu) -> str:
@@ -242,74 +375,8 @@ def _aligned(place: Place) -> Place:
     return replace(place, nbytes=-(-place.nbytes // _ALIGNMENT) * _ALIGNMENT)
 
 
-def _buffer_name(index: int) -> str:
-    return f"weights of command {index}"
-
-
-def _prefetch(
-    chosen: Sequence[tuple[Operation, BlockChoice]],
-    encoded: Sequence[_Encoded | None],
-    npu: Npu,
-) -> list[int | None]:
-    """For each operation the one before which the copy of its weights starts; None for no copy.
-
-    Copies end when their weights are needed, and one is not before the next: they start as late as
-    that allows, so that buffers live shortly.
-    """
-    starts = [0]
-    for _, choice in chosen:
-        starts.append(starts[-1] + choice.cost.cycles)
-    issued: list[int | None] = [None] * len(chosen)
-    free = starts[-1]
-    for index in range(len(chosen) - 1, -1, -1):
-        source = encoded[index]
-        if source is None or not chosen[index][1].copied:
-            continue
-        free = min(free, starts[index]) - vela.copy_cycles(source.home.nbytes, npu)
-        issued[index] = max((i for i in range(index + 1) if starts[i] <= free), default=0)
-    return issued
-
-
-def _buffers(
-    chosen: Sequence[tuple[Operation, BlockChoice]],
-    places: Mapping[str, Place],
-    encoded: Sequence[_Encoded | None],
-    issued: Sequence[int | None],
-) -> tuple[list[Buffer], list[InPlace]]:
-    """What lies in the workspace, and which results may overlay an operand."""
-    first: dict[str, int] = {}
-    last: dict[str, int] = {}
-    sizes: dict[str, int] = {}
-    for index, (one, _) in enumerate(chosen):
-        for fm in (*one.inputs, one.ofm):
-            if fm.storage in places:
-                continue
-            first.setdefault(fm.storage, index)
-            last[fm.storage] = index
-            end = fm.nbytes + fm.offset
-            if fm.strides is not None:
-                height, width, depth = fm.whole
-                end = fm.offset + (height - 1) * fm.row_stride + (width - 1) * fm.column_stride
-                end += depth * fm.itemsize
-            sizes[fm.storage] = max(sizes.get(fm.storage, 0), end)
-    buffers = [Buffer(n, sizes[n], first[n], last[n], _ALIGNMENT) for n in first]
-    for index, when in enumerate(issued):
-        source = encoded[index]
-        if when is not None and source is not None:
-            size = _aligned(source.home).nbytes
-            buffers.append(Buffer(_buffer_name(index), size, when, index, _ALIGNMENT))
-    offers = [
-        InPlace(one.ofm.storage, fm.storage)
-        for one, _ in chosen
-        if one.kind in ELEMENTWISE and one.ofm.is_whole and one.ofm.storage in first
-        for fm in one.inputs
-        if fm.storage in first and fm.is_whole and _same_form(fm, one.ofm)
-    ]
-    return buffers, offers
-
-
-def _same_form(a: FeatureMap, b: FeatureMap) -> bool:
-    return (a.whole, a.bricks, a.dtype) == (b.whole, b.bricks, b.dtype)
+def _buffer_name(group: int | None) -> str:
+    return f"weights {group}"
 
 
 class _Tables:

@@ -44,7 +44,7 @@ def fuse_tables(operations: Sequence[Operation], external: Collection[str]) -> l
         if name in external or len(makers) != 1 or users != [lookup]:
             continue
         maker = makers[0]
-        if maker.table is not None or not maker.ofm.is_whole or maker.ofm.dtype != "int8":
+        if maker.table is not None or maker.ofm.dtype != "int8" or not _is_all(maker.ofm, result):
             continue
         assert lookup.table is not None
         low, high = maker.clamp
@@ -85,11 +85,9 @@ def forward_copies(operations: Sequence[Operation], external: Collection[str]) -
     for one in operations:
         if not _is_copy(one):
             continue
-        for name, mapper in (
-            (one.ifm.storage, _into(one) if one.ifm.is_whole else None),
-            (one.ofm.storage, _from(one) if one.ofm.is_whole else None),
-        ):
-            if mapper is None or name in external:
+        for fm, mapper in ((one.ifm, _into(one)), (one.ofm, _from(one))):
+            name = fm.storage
+            if mapper is None or name in external or not _is_all(fm, result):
                 continue
             others = [other for other in result if other is not one]
             changed = _remapped(others, name, mapper)
@@ -97,6 +95,16 @@ def forward_copies(operations: Sequence[Operation], external: Collection[str]) -
                 result = changed
                 break
     return result
+
+
+def _is_all(fm: FeatureMap, operations: Sequence[Operation]) -> bool:
+    """Whether a feature map is its whole storage: nothing that is used lies beyond it."""
+    return fm.is_whole and all(
+        other.offset + other.nbytes <= fm.nbytes
+        for one in operations
+        for other in (*one.inputs, one.ofm)
+        if other.storage == fm.storage
+    )
 
 
 def _is_copy(operation: Operation) -> bool:

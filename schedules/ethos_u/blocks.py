@@ -56,7 +56,11 @@ def space(operation: Operation, npu: Npu) -> Space:
 
 
 def choose_block(
-    operation: Operation, npu: Npu, decisions: Decisions | None = None, copy: bool | None = None
+    operation: Operation,
+    npu: Npu,
+    decisions: Decisions | None = None,
+    copy: bool | None = None,
+    depth: int | None = None,
 ) -> BlockChoice:
     """The block of an operation.
 
@@ -65,11 +69,12 @@ def choose_block(
         npu: the accelerator.
         decisions: values of the knobs; the cheapest where there are none.
         copy: overrides whether weights are copied.
+        depth: of the block, where it is decided: all that read the same weights have the same.
 
     Raises:
         ValueError: a decision is not valid for the operation.
     """
-    ranked = _ranked(vela.job_of(operation, (0, 0, 0)), _weight_bytes(operation), npu)
+    ranked = list(_ranked(vela.job_of(operation, (0, 0, 0)), _weight_bytes(operation), npu))
     costs = {block: (direct, held) for block, direct, held in ranked}
     knobs = space(operation, npu)
     values = {knob: valid[0] for knob, valid in knobs.items()}
@@ -82,6 +87,8 @@ def choose_block(
     if copy is not None:
         values["copied"] = int(copy)
         if "block" not in (decisions or {}):
+            if depth is not None:
+                ranked = [one for one in ranked if one[0][2] == depth] or ranked
             block = min(ranked, key=lambda one: (one[2] if copy else one[1]).cycles)[0]
             values["block"] = pack(block)
     block = unpack(values["block"])

@@ -1,0 +1,76 @@
+"""How much SRAM a sequence of operations keeps at once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from tinyaot.targets.ethos_u.operation import ELEMENTWISE, FeatureMap, Operation
+
+
+@dataclass(frozen=True)
+class Lifetime:
+    """A storage: bytes, and the operations that use it first and last."""
+
+    nbytes: int
+    first: int
+    last: int
+
+
+def lifetimes(operations: Sequence[Operation], external: Collection[str]) -> dict[str, Lifetime]:
+    """The storages of some operations, but for those that lie elsewhere."""
+    result: dict[str, Lifetime] = {}
+    for index, one in enumerate(operations):
+        for fm in (*one.inputs, one.ofm):
+            if fm.storage in external:
+                continue
+            before = result.get(fm.storage, Lifetime(0, index, index))
+            result[fm.storage] = Lifetime(max(before.nbytes, _end(fm)), before.first, index)
+    return result
+
+
+def _end(fm: FeatureMap) -> int:
+    if fm.strides is None:
+        return fm.offset + fm.nbytes
+    height, width, depth = fm.whole
+    last = (height - 1) * fm.row_stride + (width - 1) * fm.column_stride
+    return fm.offset + last + depth * fm.itemsize
+
+
+def in_place(operation: Operation, external: Collection[str]) -> list[str]:
+    """The operands that the output of an element-wise operation may overlay."""
+    if operation.kind not in ELEMENTWISE or not operation.ofm.is_whole:
+        return []
+    if operation.ofm.storage in external:
+        return []
+    return [
+        fm.storage
+        for fm in operation.inputs
+        if fm.storage not in external
+        and fm.is_whole
+        and (fm.whole, fm.bricks, fm.dtype)
+        == (operation.ofm.whole, operation.ofm.bricks, operation.ofm.dtype)
+    ]
+
+
+def usage(operations: Sequence[Operation], external: Collection[str]) -> list[int]:
+    """Bytes alive at each operation, results in place of operands where that is possible."""
+    alive = [0] * len(operations)
+    lives = lifetimes(operations, external)
+    for life in lives.values():
+        for index in range(life.first, life.last + 1):
+            alive[index] += -(-life.nbytes // 16) * 16
+    for index, one in enumerate(operations):
+        over = [name for name in in_place(one, external) if lives[name].last == index]
+        if over and lives[one.ofm.storage].first == index:
+            alive[index] -= lives[one.ofm.storage].nbytes // 16 * 16
+    return alive
+
+
+def add_buffers(alive: Sequence[int], buffers: Iterable[tuple[int, int, int]]) -> list[int]:
+    """`usage` with further buffers: bytes, first and last operation."""
+    result = list(alive)
+    for nbytes, first, last in buffers:
+        for index in range(first, last + 1):
+            result[index] += nbytes
+    return result

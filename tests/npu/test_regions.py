@@ -1,0 +1,147 @@
+"""Groups of operators on Ethos-U: what the functional model computes from our command streams."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fuzz.graphs import draw_graph
+from tflite_builder import TFLiteBuilder
+
+from tinyaot.compiler.frontend import import_model
+from tinyaot.compiler.graph import Graph
+from tinyaot.compiler.legalize import legalize
+from tinyaot.compiler.oracle import random_inputs
+from tinyaot.compiler.reference import evaluate
+from tinyaot.compiler.transform import simplify
+from tinyaot.targets import TinyaotError
+from tinyaot.targets.ethos_u.accelerator import Npu, get_npu
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("ethosu") is None, reason="needs the extra ethos-u"
+)
+
+OWN = (
+    "ethos-u55-32",
+    "ethos-u55-64",
+    "ethos-u55-128",
+    "ethos-u55-256",
+    "ethos-u65-256",
+    "ethos-u65-512",
+)
+
+
+def graph_of(model: bytes) -> Graph:
+    return simplify(legalize(import_model(model), "m"))
+
+
+def differing(graph: Graph, npu: Npu, count: int = 2) -> int:
+    """Elements of the outputs that the partitioned graph computes otherwise."""
+    from tinyaot.compiler.npu.partition import partition
+    from tinyaot.compiler.npu.simulate import simulate
+
+    parts = partition(graph, npu)
+    assert parts.regions, [fallback.reason for fallback in parts.fallbacks]
+    wrong = 0
+    for given in random_inputs([graph.tensors[name] for name in graph.inputs], count, 5):
+        arrays = list(given.values()) if isinstance(given, dict) else list(given)
+        expected, got = evaluate(graph, arrays), simulate(parts.graph, arrays)
+        wrong += sum(int((expected[name] != got[name]).sum()) for name in graph.outputs)
+    return wrong
+
+
+def fuzz(seeds: Sequence[int], npu: Npu) -> list[int]:
+    """Seeds of random graphs that do not come out right."""
+    failed = []
+    for seed in seeds:
+        builder = TFLiteBuilder()
+        builder.output(draw_graph(builder, seed))
+        graph = graph_of(builder.build())
+        try:
+            if differing(graph, npu):
+                failed.append(seed)
+        except AssertionError:
+            continue
+    return failed
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_random_graphs(name: str) -> None:
+    first = 40 * OWN.index(name)
+    assert fuzz(range(first, first + 8), get_npu(name)) == []
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("name", ["ethos-u55-128", "ethos-u65-256"])
+def test_many_random_graphs(name: str) -> None:
+    assert fuzz(range(2000, 2500), get_npu(name)) == []
+
+
+def _residual() -> Graph:
+    """Convolutions with a residual sum, on images tall enough to be cut into stripes."""
+    builder, rng = TFLiteBuilder(), np.random.default_rng(3)
+
+    def weights(*shape: int) -> np.ndarray:
+        return rng.integers(-90, 90, shape).astype(np.int8)
+
+    x = builder.input((1, 20, 12, 16), 0.05, -3)
+    trunk = builder.conv2d(
+        x, weight=weights(16, 3, 3, 16), weight_scale=0.002, scale=0.06, padding="SAME"
+    )
+    y = builder.conv2d(
+        trunk, weight=weights(16, 3, 3, 16), weight_scale=0.002, scale=0.05, padding="SAME"
+    )
+    y = builder.conv2d(
+        y, weight=weights(16, 3, 3, 16), weight_scale=0.002, scale=0.07, padding="SAME"
+    )
+    builder.output(builder.add(trunk, y, scale=0.09, zero_point=4))
+    return graph_of(builder.build())
+
+
+@pytest.mark.parametrize("name", ["ethos-u55-64", "ethos-u65-512"])
+def test_stripes_save_memory_and_change_nothing(name: str) -> None:
+    from tinyaot.compiler.npu.partition import partition
+
+    graph = _residual()
+    sizes = {}
+    for optimise in ("performance", "size"):
+        npu = replace(get_npu(name), optimise=optimise)
+        assert differing(graph, npu) == 0
+        (region,) = partition(graph, npu).regions.values()
+        sizes[optimise] = region.node.workload.workspace
+    assert sizes["size"] < 0.6 * sizes["performance"]
+
+
+def test_a_limit_is_kept_without_a_needless_cascade() -> None:
+    from tinyaot.compiler.npu.partition import partition
+
+    graph = _residual()
+    (free,) = partition(graph, get_npu("ethos-u55-128")).regions.values()
+    needed = free.node.workload.workspace
+    for limit in (needed, needed * 3 // 4):
+        npu = replace(get_npu("ethos-u55-128"), arena_size=limit)
+        (region,) = partition(graph, npu).regions.values()
+        assert region.node.workload.workspace <= limit
+        assert (len(region.operations) == len(free.operations)) == (limit == needed)
+
+
+def test_what_the_npu_cannot_compute_is_named() -> None:
+    from tinyaot.compiler.npu.partition import partition
+
+    builder = TFLiteBuilder()
+    x = builder.input((1, 9, 9, 4), 0.05, 3)
+    weight = np.ones((3, 3, 3, 4), np.int8)
+    y = builder.conv2d(x, weight=weight, weight_scale=0.1, scale=0.2, dilation=(1, 3))
+    builder.output(y)
+    graph = graph_of(builder.build())
+    parts = partition(graph, get_npu("ethos-u55-128"))
+    assert not parts.regions
+    (fallback,) = parts.fallbacks
+    assert "dilation (1, 3)" in fallback.reason
+    assert parts.graph.nodes == graph.nodes
+    with pytest.raises(TinyaotError, match="dilation") as caught:
+        partition(graph, replace(get_npu("ethos-u55-128"), only=True))
+    assert any("--npu-only" in hint for hint in caught.value.hints)
