@@ -16,7 +16,7 @@ from tinyaot.compiler.legalize import legalize
 from tinyaot.compiler.memory.layout import MemoryLayout, plan_memory
 from tinyaot.compiler.npu.partition import Partition, partition
 from tinyaot.compiler.scheduling import Built, Operator, Pick, schedule_graph
-from tinyaot.compiler.transform import simplify
+from tinyaot.compiler.transform import prepare_for_processor, simplify
 from tinyaot.compiler.tuning.lookup import Records, tuned_picks
 from tinyaot.schedules.registry import Decisions
 from tinyaot.schedules.workload import Workload
@@ -95,6 +95,7 @@ def lower(
         parts = partition(graph, target.npu, decisions)
         graph = parts.graph
         dumped.write("partition.txt", graph.format)
+    graph = prepare_for_processor(graph)
     progress("schedule")
     built: Built = {}
     picks, notes = tuned_picks(graph, target, records or Records({}), built)
