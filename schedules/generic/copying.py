@@ -5,6 +5,7 @@ Their signatures depend on the workload, so they are made with TVM's builder and
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -13,7 +14,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from tinyaot.schedules.registry import Decisions, Kernel, rule
-from tinyaot.schedules.workload import Concatenate, Rearrange
+from tinyaot.schedules.workload import Concatenate, Pad, Rearrange
 
 _HEADERS = ("tinyaot_fixed_point.h", "tinyaot_bytes.h")
 # Below this many bytes a call of memcpy costs more than a loop.
@@ -81,6 +82,76 @@ def concatenate(workload: Concatenate, decisions: Decisions) -> Kernel:
 
         _over((outer,) if outer > 1 else (), body)
     return Kernel(builder.get(), headers=_HEADERS)
+
+
+@rule(Pad)
+def pad(workload: Pad, decisions: Decisions) -> Kernel:
+    """A row at a time; rows hold all axes from the last padded one on."""
+    dtype, value = workload.dtype, workload.value
+    last = max((axis for axis, pair in enumerate(workload.padding) if any(pair)), default=0)
+    inner = math.prod(workload.input_shape[last + 1 :])
+    begin, end = (width * inner for width in workload.padding[last])
+    row = workload.input_shape[last] * inner
+    outer_in, outer = workload.input_shape[:last], workload.output_shape[:last]
+    before = [pair[0] for pair in workload.padding[:last]]
+    whole = begin + row + end
+    with IRBuilder() as builder, T.prim_func():
+        T.func_name("pad")
+        x = T.arg("x", T.buffer((math.prod(workload.input_shape),), dtype))
+        y = T.arg("y", T.buffer((math.prod(workload.output_shape),), dtype))
+
+        def body(indices: tuple[Any, ...]) -> None:
+            target: Any = 0
+            source: Any = 0
+            tests = []
+            for axis, index in enumerate(indices):
+                target = target + index * (math.prod(outer[axis + 1 :]) * whole)
+                place = index - before[axis]
+                source = source + place * (math.prod(outer_in[axis + 1 :]) * row)
+                if outer[axis] != outer_in[axis]:
+                    tests += [place >= 0, place < outer_in[axis]]
+            if not tests:
+                inside_row(target, source)
+                return
+            with T.If(functools.reduce(T.And, tests)):
+                with T.Then():
+                    inside_row(target, source)
+                with T.Else():
+                    _fill(y, target, value, whole, dtype)
+
+        def inside_row(target: Any, source: Any) -> None:
+            _fill(y, target, value, begin, dtype)
+            _move(y, target + begin, x, source, row, dtype)
+            _fill(y, target + (begin + row), value, end, dtype)
+
+        _over(outer, body)
+    return Kernel(builder.get(), headers=_HEADERS)
+
+
+def _fill(y: Any, target: Any, value: int, count: int, dtype: str) -> None:
+    """`count` times the same value."""
+    if dtype == "int8" and count >= _SHORTEST_RUN:
+        size = T.uint32(count)
+        T.evaluate(T.call_extern("int32", "memset", T.address_of(y[target]), T.int32(value), size))
+        return
+    _each(count, lambda i: T.buffer_store(y, T.Cast(dtype, T.int32(value)), [target + i]))
+
+
+def _move(y: Any, target: Any, x: Any, source: Any, count: int, dtype: str) -> None:
+    """`count` neighbours."""
+    width = np.dtype(dtype).itemsize
+    if count * width >= _SHORTEST_RUN:
+        _copy(y, target, x, source, count * width)
+        return
+    _each(count, lambda i: T.buffer_store(y, x[source + i], [target + i]))
+
+
+def _each(count: int, body: Any) -> None:
+    if count == 1:
+        body(0)
+    elif count > 1:
+        with T.serial(0, count) as i:
+            body(i)
 
 
 def _copy(y: Any, target: Any, x: Any, source: Any, nbytes: int) -> None:
