@@ -3,7 +3,7 @@
 #
 #   .venv       a virtual environment with tinyaot (editable) and all its extras
 #   .typing     a symlink that shows type checkers the import root (see pyproject.toml)
-#   apt         the Arm cross compiler, its C library and QEMU, where they are missing
+#   apt         the Arm cross compiler, its C library, QEMU and CMake, where they are missing
 #
 # What is already there is left alone. Without root (or passwordless sudo) it prints what to
 # install and goes on: the host target and every test that needs no emulator still work.
@@ -40,6 +40,7 @@ install_tools() {
     has cc || packages="$packages gcc libc6-dev"
     has arm-none-eabi-gcc || packages="$packages gcc-arm-none-eabi"
     has_newlib || packages="$packages libnewlib-arm-none-eabi"
+    has cmake || packages="$packages cmake"
     has qemu-system-arm || packages="$packages qemu-system-arm"
     [ -n "$packages" ] || return 0
     # shellcheck disable=SC2086  # a list of words

@@ -17,6 +17,8 @@ from tinyaot.tools.options import (
     Optimization,
     Optimize,
     TargetName,
+    Tuned,
+    TuningLog,
     Verbose,
 )
 
@@ -52,6 +54,8 @@ def export_command(
     version: Annotated[
         str, typer.Option(metavar="VERSION", help="Version of the package.")
     ] = "1.0.0",
+    tuning_log: TuningLog = None,
+    tuned: Tuned = True,
     optimize: Optimize = Optimization.balanced,
     json: Json = False,
     verbose: Verbose = False,
@@ -59,7 +63,7 @@ def export_command(
 ) -> None:
     """Write a model as a CMake package, Zephyr module, Arduino library or CMSIS-Pack."""
     with progress() as step:
-        compiled = compile_file(model, target, name, None, optimize.value, step)
+        compiled = compile_file(model, target, name, None, optimize.value, step, tuning_log, tuned)
         step("compute what the example should print, and write the folder")
         # Here, and not above: it imports the compiler.
         from tinyaot.compiler.export.export import FORMATS, export_model

@@ -18,6 +18,8 @@ from tinyaot.tools.options import (
     Optimization,
     Optimize,
     TargetName,
+    Tuned,
+    TuningLog,
     Verbose,
 )
 
@@ -61,6 +63,8 @@ def profile_command(
         Path | None,
         typer.Option(metavar="FILE", help="Write a file for speedscope.app.", show_default=False),
     ] = None,
+    tuning_log: TuningLog = None,
+    tuned: Tuned = True,
     optimize: Optimize = Optimization.balanced,
     json: Json = False,
     verbose: Verbose = False,
@@ -73,7 +77,7 @@ def profile_command(
         # Here, and not above: what these import is too heavy for --help.
         from tinyaot.tools.inputs import load_input
 
-        compiled = compile_file(model, target, None, None, optimize.value, step)
+        compiled = compile_file(model, target, None, None, optimize.value, step, tuning_log, tuned)
         if input_file is None:
             from tinyaot.compiler.oracle import random_inputs
 

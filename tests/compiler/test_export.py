@@ -45,7 +45,7 @@ def network() -> bytes:
 
 
 @functools.cache
-def compiled(target: str = "host") -> CompiledModel:
+def compiled(target: str) -> CompiledModel:
     return compile_model(network(), target, name="pair")
 
 
@@ -265,6 +265,31 @@ def test_the_sketch_runs(tmp_path: Path) -> None:
     assert said.count("output ") == 2
 
 
+@pytest.mark.campaign
+@pytest.mark.skipif(
+    shutil.which("arduino-builder") is None,
+    reason="apt-get install arduino-builder arduino-core-avr",
+)
+def test_arduinos_builder_takes_the_library(tmp_path: Path) -> None:
+    """Debian has Arduino's builder for AVR only: it finds the library and builds the sketch."""
+    folder = export("arduino", tmp_path / "libraries" / "tinyaot_pair")
+    for name in ("tools", "build"):
+        (tmp_path / name).mkdir()
+    said = run(
+        "arduino-builder", "-compile", "-verbose",
+        *("-hardware", "/usr/share/arduino/hardware", "-hardware", "/usr/share/arduino-builder"),
+        *("-tools", tmp_path / "tools", "-libraries", folder.parent),
+        *("-fqbn", "arduino:avr:mega:cpu=atmega2560", "-build-path", tmp_path / "build"),
+        "-prefs=runtime.tools.avr-gcc.path=/usr", "-prefs=runtime.tools.ctags.path=/usr/bin",
+        "-prefs=tools.ctags.path=/usr/bin",
+        # Debian's WString.cpp does not compile without.
+        "-prefs=compiler.cpp.extra_flags=-DDECIMAL_DIG=17",
+        folder / "examples" / "RunOnce" / "RunOnce.ino",
+    )  # fmt: skip
+    assert "Using library tinyaot_pair at version 1.0.0" in said
+    assert "Sketch uses" in said
+
+
 @pytest.mark.parametrize("target", ["host", "cortex-m0plus", "cortex-m33", "cortex-m55"])
 def test_the_pack_description_follows_the_schema(target: str, tmp_path: Path) -> None:
     """The rules of PACK.xsd 1.7 for the elements in use; no registry has the schema itself."""
@@ -347,13 +372,13 @@ def test_an_export_is_repeatable_and_replaces_itself(format_name: str, tmp_path:
 def test_mistakes_are_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("important")
     with pytest.raises(TinyaotError, match=r"holds mine\.txt, which is no part"):
-        export_model(compiled(), "cmake", tmp_path)
+        export_model(compiled("host"), "cmake", tmp_path)
     with pytest.raises(TinyaotError, match="is not a folder"):
-        export_model(compiled(), "cmake", tmp_path / "mine.txt")
+        export_model(compiled("host"), "cmake", tmp_path / "mine.txt")
     with pytest.raises(TinyaotError, match="unknown format 'cmak'"):
-        export_model(compiled(), "cmak", tmp_path / "new")
+        export_model(compiled("host"), "cmak", tmp_path / "new")
     with pytest.raises(TinyaotError, match=r"not of the form 1\.2\.3"):
-        export_model(compiled(), "cmake", tmp_path / "new", version="1.0")
+        export_model(compiled("host"), "cmake", tmp_path / "new", version="1.0")
     assert not (tmp_path / "new").exists()
 
 

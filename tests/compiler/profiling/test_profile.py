@@ -58,12 +58,12 @@ def network() -> bytes:
 
 
 @functools.cache
-def compiled(target: str = "cortex-m4") -> CompiledModel:
+def compiled(target: str) -> CompiledModel:
     return compile_model(network(), target, name="net")
 
 
 @functools.cache
-def profile(target: str = "cortex-m4") -> Profile:
+def profile(target: str) -> Profile:
     model = compiled(target)
     return model.profile(random_inputs(model.inputs, 1, 0)[0], runs=2)
 
@@ -125,7 +125,7 @@ def test_instrumentation_costs_nothing_when_off(target: str, tmp_path: Path) -> 
 
 
 def test_flash_adds_up() -> None:
-    one = profile()
+    one = profile("cortex-m4")
     code = [operator.code_bytes for operator in one.operators]
     first, second = one.operators[:2]
     assert first.function == second.function
@@ -140,17 +140,17 @@ def test_flash_adds_up() -> None:
 
 
 def test_memory_is_the_plan() -> None:
-    one = profile()
+    one = profile("cortex-m4")
     assert max(block.offset + block.size for block in one.blocks) == one.arena_bytes
     assert max(operator.arena_bytes for operator in one.operators) <= one.arena_bytes
     assert all(operator.workspace_bytes <= operator.arena_bytes for operator in one.operators)
-    report = compiled().report()
+    report = compiled("cortex-m4").report()
     assert one.arena_bytes == report.arena_bytes
     assert one.io_bytes == 12 * 12 * 8 + 10
 
 
 def test_every_operator_has_its_source() -> None:
-    one = profile()
+    one = profile("cortex-m4")
     for operator in one.operators:
         source = one.sources[operator.function]
         assert source.startswith(f"/* {operator.kind}")
@@ -180,7 +180,7 @@ def test_no_kernel_beats_its_bounds(target: str) -> None:
 
 def test_the_chrome_trace_follows_the_format() -> None:
     """The rules of the Trace Event Format for the phases used: X, C and M."""
-    one = profile()
+    one = profile("cortex-m4")
     trace = json.loads(json.dumps(chrome_trace(one)))
     assert trace["displayTimeUnit"] in ("ms", "ns")
     for event in trace["traceEvents"]:
@@ -207,10 +207,10 @@ def test_the_chrome_trace_follows_the_format() -> None:
 
 def test_the_speedscope_file_follows_its_schema() -> None:
     schema = json.loads((DATA / "speedscope" / "file-format-schema.json").read_text())
-    document = json.loads(json.dumps(speedscope(profile())))
+    document = json.loads(json.dumps(speedscope(profile("cortex-m4"))))
     jsonschema.validate(document, schema)
     (shown,) = document["profiles"]
-    assert shown["endValue"] == profile().operator_total
+    assert shown["endValue"] == profile("cortex-m4").operator_total
     # Beyond the schema: events in order of time, and every frame closed inside its opener.
     stack: list[int] = []
     at = [event["at"] for event in shown["events"]]
@@ -225,7 +225,7 @@ def test_the_speedscope_file_follows_its_schema() -> None:
 
 def test_the_page_holds_all_it_needs(tmp_path: Path) -> None:
     path = tmp_path / "profile.html"
-    one = profile()
+    one = profile("cortex-m4")
     odd = replace(one.operators[0], node='<script>alert(1)</script> & "quotes"')
     replace(one, operators=(odd, *one.operators[1:])).save_html(path)
     page = path.read_text("utf-8")
@@ -238,7 +238,7 @@ def test_the_page_holds_all_it_needs(tmp_path: Path) -> None:
 def test_a_browser_shows_the_page(tmp_path: Path) -> None:
     """A click on a bar, the second operator's, brings its source and marks its tensor."""
     path = tmp_path / "profile.html"
-    one = profile()
+    one = profile("cortex-m4")
     one.save_html(path)
     assert BROWSER is not None
     click = "<script>document.querySelectorAll('tr[data-operator]')[1].click()</script></body>"
@@ -265,6 +265,6 @@ def test_the_host_counts_nothing() -> None:
 
 
 def test_a_board_for_other_cores_is_refused() -> None:
-    model = compiled()
+    model = compiled("cortex-m4")
     with pytest.raises(TinyaotError, match="does not run code for cortex-m4"):
         model.profile(random_inputs(model.inputs, 1, 0)[0], board="mps3-an547")
