@@ -379,6 +379,9 @@ class Registers:
         if flags & ~0xC7:
             raise fail(f"IFM2_BROADCAST has reserved bits set: {flags:#x}", "register")
         shape = tuple(1 if flags >> axis & 1 else extent for axis, extent in enumerate(ifm.shape))
+        first, second = (self.short(f"{one}_PRECISION", fail) & 0xD for one in ("IFM", "IFM2"))
+        if first != second:
+            raise fail(f"IFM and IFM2 differ in precision: {first:#x} and {second:#x}", "register")
         if not flags & 0x80:
             fm = self.feature_map("IFM2", (shape[0], shape[1], shape[2]), fail)
             return fm, None, bool(flags & 0x40)
