@@ -414,5 +414,6 @@ _FUNCTIONS: dict[type[Any], Callable[[Any, list[Int64], Constants], Int64]] = {
     WideSigmoid: _wide_sigmoid,
     WideSoftmax: _wide_softmax,
     **reference_elementwise.FUNCTIONS,
+    **reference_real.FUNCTIONS,
     **reference_reduction.FUNCTIONS,
 }

@@ -37,6 +37,7 @@ _RULE_MODULES = (
     "tinyaot.schedules.generic.movement",
     "tinyaot.schedules.generic.offset_convolution",
     "tinyaot.schedules.generic.per_channel",
+    "tinyaot.schedules.generic.real",
     "tinyaot.schedules.generic.reduction",
     "tinyaot.schedules.generic.resize",
     "tinyaot.schedules.generic.sequence",

@@ -162,6 +162,10 @@ def _forms(model: onnx.ModelProto, data: tuple[list[Array], list[Array]]) -> Ite
     quantized = [node.op_type for node in model.graph.node]
     integer = any(re.search("[Qq]uantize|QLinear|Integer", kind) for kind in quantized)
     floats = [name for name in names if arrays[name].dtype.kind == "f"]
+    if quantized == ["LayerNormalization"]:
+        # Its mean and deviation, for training, are outputs that may be left out.
+        del model.graph.node[0].output[1:]
+        del model.graph.output[1:]
     if integer:
         for name in names[:1]:
             yield Form(_bound(model, arrays, [name]), None, [arrays[name]])

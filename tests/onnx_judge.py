@@ -24,6 +24,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tinyaot.compiler import compile_model
 from tinyaot.compiler.compiled import CompiledModel
 from tinyaot.compiler.oracle import dequantize, random_inputs
+from tinyaot.compiler.reference import evaluate
 
 Array = NDArray[Any]
 
@@ -77,7 +78,11 @@ def judge(
     inputs = random_inputs(compiled.inputs, count)
     outputs = compiled.measure(inputs, on=on).outputs
     names = [value.name for value in exposed.graph.output]
+    plain = evaluate(compiled.graph, inputs[0])
     problems: dict[str, str] = {}
+    for name, tensor, array in zip(names, compiled.outputs, outputs[0], strict=True):
+        if not np.array_equal(plain[tensor.name], array):
+            problems[name] = f'"{name}": the numpy interpreter computes something else'
     session = _session(cut_model)
     given_names = {value.name for value in session.get_inputs()}
     computed_names = list(dict.fromkeys(cut.computed for cut in cuts))

@@ -68,7 +68,10 @@ MOVEMENT = frozenset(
 
 _WINDOWS_AND_AXES = frozenset(
     """
-    AveragePool ConvTranspose GlobalMaxPool MaxPool ReduceMax ReduceMin ReduceSum
+    AveragePool ConvTranspose GlobalMaxPool GroupNormalization InstanceNormalization
+    LayerNormalization LogSoftmax LpNormalization MaxPool MeanVarianceNormalization
+    RMSNormalization ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMin ReduceSum
+    ReduceSumSquare
     """.split()
 )
 

@@ -19,6 +19,8 @@ from tinyaot.compiler.frontend.imported import ModelNode
 
 Array = NDArray[Any]
 
+# Functions whose result has the shape of their first operand; ONNX's shape inference leaves them.
+_SHAPED_AS_INPUT = frozenset({"GroupNormalization", "MeanVarianceNormalization"})
 _KEPT = frozenset({"DequantizeLinear", "Dropout"})
 _RANDOM = ("Random", "Bernoulli", "Multinomial")
 _LARGEST = 1 << 24
@@ -102,6 +104,8 @@ def infer_types(
     except Exception:
         return {}
     found = {value.name: value.type for value in inferred.graph.output}
+    if node.op_type in _SHAPED_AS_INPUT and node.input[0] in types:
+        found[node.output[0]] = types[node.input[0]]
     return {name: known for name, known in found.items() if static_shape(known) is not None}
 
 

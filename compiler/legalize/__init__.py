@@ -22,6 +22,7 @@ from tinyaot.compiler.legalize import (
     convolution,
     elementwise,
     lookup,
+    onnx_normalization,
     onnx_products,
     onnx_reduction,
     onnx_resize,
@@ -84,7 +85,19 @@ TFLITE: dict[str, Callable[[TFLiteCall], Value]] = {
 ONNX: dict[str, Callable[[Group, OnnxCall], Value]] = {
     "AveragePool": onnx_reduction.average_pool,
     "ConvTranspose": onnx_products.conv_transpose,
+    "GroupNormalization": onnx_normalization.channel_normalization,
+    "InstanceNormalization": onnx_normalization.channel_normalization,
+    "LayerNormalization": onnx_normalization.layer_normalization,
+    "LogSoftmax": onnx_normalization.log_softmax,
+    "LpNormalization": onnx_normalization.lp_normalization,
+    "MeanVarianceNormalization": onnx_normalization.mean_variance_normalization,
+    "RMSNormalization": onnx_normalization.layer_normalization,
+    "ReduceL1": onnx_normalization.reduce_real,
+    "ReduceL2": onnx_normalization.reduce_real,
+    "ReduceLogSum": onnx_normalization.reduce_real,
+    "ReduceLogSumExp": onnx_normalization.reduce_real,
     "ReduceSum": onnx_reduction.reduce_sum,
+    "ReduceSumSquare": onnx_normalization.reduce_real,
     "Resize": onnx_resize.resize_linear,
 }
 

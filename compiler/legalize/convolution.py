@@ -98,7 +98,10 @@ def matmul(group: Group, call: Any, bias: Any) -> Value:
     if zero_points is None:
         workload = FullyConnected(batch, depth, outputs, rounding=group.rounding, **ends)
     else:
-        constants["weight_zero_point"] = zero_points
+        constants = {
+            "weight": values.T.reshape(outputs, 1, 1, depth),
+            "weight_zero_point": zero_points,
+        }
         workload = OffsetConv2D(
             input_shape=(batch, 1, 1, depth),
             output_shape=(batch, 1, 1, outputs),

@@ -34,6 +34,7 @@ class Operator:
         self.activations: dict[str, Any] = {}
         self.constants: list[Any] = []
         self.kind, self.attributes, self.outputs, self.opset = "", {}, 1, 22
+        self.shape: tuple[int, ...] | None = None
 
     def activation(self, *shape: int, scale: float = 2.0) -> Operator:
         name = f"x{len(self.activations)}"
@@ -53,7 +54,16 @@ class Operator:
         self.names.append("")
         return self
 
-    def node(self, kind: str, outputs: int = 1, opset: int = 22, **attributes: Any) -> Operator:
+    def node(
+        self,
+        kind: str,
+        outputs: int = 1,
+        opset: int = 22,
+        shape: tuple[int, ...] | None = None,
+        **attributes: Any,
+    ) -> Operator:
+        """The operator; with the shape of its output where ONNX cannot infer it."""
+        self.shape = shape
         self.kind, self.attributes, self.outputs, self.opset = kind, attributes, outputs, opset
         return self
 
@@ -67,7 +77,12 @@ class Operator:
                 helper.make_tensor_value_info(name, TensorProto.FLOAT, array.shape)
                 for name, array in self.activations.items()
             ],
-            [helper.make_empty_tensor_value_info(name) for name in names],
+            [
+                helper.make_tensor_value_info(name, TensorProto.FLOAT, self.shape)
+                if self.shape
+                else helper.make_empty_tensor_value_info(name)
+                for name in names
+            ],
             self.constants,
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)])
@@ -176,6 +191,40 @@ CASES = {
     "ReduceSum": lambda: x().constant(np.array([2, 3])).node("ReduceSum", keepdims=0),
     "ReduceMax": lambda: x().constant(np.array([1])).node("ReduceMax"),
     "ReduceMin": lambda: x().constant(np.array([-1])).node("ReduceMin", keepdims=0),
+    "ReduceL1": lambda: x().constant(np.array([2, 3])).node("ReduceL1", keepdims=0),
+    "ReduceL2": lambda: x().constant(np.array([1])).node("ReduceL2"),
+    "ReduceLogSum": lambda: (
+        x(2, 40).constant(np.array([1])).node("ReduceLogSum", keepdims=0)
+    ),
+    "ReduceLogSumExp": lambda: x().constant(np.array([0, 3])).node("ReduceLogSumExp"),
+    "ReduceSumSquare": lambda: x().constant(np.array([1, 2])).node("ReduceSumSquare"),
+    "LogSoftmax": lambda: x(3, 11).node("LogSoftmax"),
+    "LogSoftmax of channels": lambda: x().node("LogSoftmax", axis=1),
+    "LayerNormalization": lambda: (
+        x(2, 7, 16).constant(rows(16).reshape(-1)).constant(rows(16).reshape(-1)).node(
+            "LayerNormalization", axis=-1
+        )
+    ),
+    "LayerNormalization of an image": lambda: (
+        x().constant(rows(120).reshape(4, 6, 5)).node("LayerNormalization", axis=1, epsilon=0.1)
+    ),
+    "RMSNormalization": lambda: (
+        x(5, 24).constant(rows(24).reshape(-1)).node("RMSNormalization", opset=23)
+    ),
+    "InstanceNormalization": lambda: (
+        x().constant(rows(4).reshape(-1)).constant(rows(4).reshape(-1)).node(
+            "InstanceNormalization"
+        )
+    ),
+    "GroupNormalization": lambda: (
+        x(1, 6, 5, 3).constant(rows(6).reshape(-1)).constant(rows(6).reshape(-1)).node(
+            "GroupNormalization", shape=(1, 6, 5, 3), num_groups=2
+        )
+    ),
+    "LpNormalization": lambda: x().node("LpNormalization", axis=1),
+    "MeanVarianceNormalization": lambda: (
+        x(2, 3, 4, 5).node("MeanVarianceNormalization", shape=(2, 3, 4, 5))
+    ),
     "GlobalMaxPool": lambda: x().node("GlobalMaxPool"),
     "GlobalAveragePool of a line": lambda: x(1, 3, 9).node("GlobalAveragePool"),
     "MaxPool ceil": lambda: x().node("MaxPool", kernel_shape=[3, 2], strides=[2, 2], ceil_mode=1),
