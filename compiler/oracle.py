@@ -1,8 +1,9 @@
 """What a model must compute: seeded inputs, and its outputs from the model's own reference runtime.
 
-The reference is TFLite Micro's Python runtime for `.tflite` and ONNX Runtime for `.onnx`. It runs
-in a child process, which costs some 0.2 s, because a runtime that crashes on an odd model must not
-take the caller with it.
+The reference is TFLite Micro's Python runtime for `.tflite` and ONNX Runtime for `.onnx`. Models
+with an operator that TFLite Micro has no kernel for run on LiteRT's reference kernels. It runs in a
+child process, which costs some 0.2 s, because a runtime that crashes on an odd model must not take
+the caller with it.
 """
 
 from __future__ import annotations
@@ -218,8 +219,41 @@ class _Engine(NamedTuple):
     hints: tuple[str, ...] = ()
 
 
-def _run_tflm(path: Path, inputs: list[Array], options: Sequence[str]) -> list[Array]:
+def _run_tflite(path: Path, inputs: list[Array], options: Sequence[str]) -> list[Array]:
     """Every array has the inferences along its first, additional axis, here and below."""
+    try:
+        return _run_tflm(path, inputs, options)
+    except Exception as error:
+        if importlib.util.find_spec("ai_edge_litert") is None:
+            raise
+        try:
+            return _run_litert(path, inputs, options)
+        except Exception as other:
+            raise RuntimeError(f"{error}; nor can LiteRT: {other}") from other
+
+
+def _run_litert(path: Path, inputs: list[Array], options: Sequence[str]) -> list[Array]:
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    interpreter = Interpreter(
+        model_path=str(path), experimental_op_resolver_type=OpResolverType.BUILTIN_REF
+    )
+    interpreter.allocate_tensors()
+    ports = interpreter.get_input_details()
+    _check_count(inputs, len(ports))
+    results = []
+    for one in zip(*inputs, strict=True):
+        if "independent" in options:
+            interpreter.reset_all_variables()
+        for port, array in zip(ports, one, strict=True):
+            interpreter.set_tensor(port["index"], array)
+        interpreter.invoke()
+        outputs = interpreter.get_output_details()
+        results.append([interpreter.get_tensor(port["index"]) for port in outputs])
+    return [np.stack(port) for port in zip(*results, strict=True)]
+
+
+def _run_tflm(path: Path, inputs: list[Array], options: Sequence[str]) -> list[Array]:
     import tflite
     from tflite_micro import runtime
 
@@ -302,7 +336,7 @@ _ENGINES = {
     ".tflite": _Engine(
         "TFLite Micro",
         "tflite_micro",
-        _run_tflm,
+        _run_tflite,
         ("its Python package exists for x86-64 Linux only",),
     ),
     ".onnx": _Engine("ONNX Runtime", "onnxruntime", _run_onnxruntime),

@@ -28,6 +28,7 @@ from tinyaot.compiler.legalize.fixed_point import (
     softmax_outputs,
 )
 from tinyaot.compiler.legalize.fixed_point_wide import (
+    interpolate,
     requantize_wide,
     wide_sigmoid,
     wide_softmax,
@@ -44,6 +45,7 @@ from tinyaot.schedules.workload import (
     Extremum,
     FullyConnected,
     Gather,
+    GatherNd,
     LinearResize,
     Lookup,
     Mean,
@@ -61,6 +63,7 @@ from tinyaot.schedules.workload import (
 from tinyaot.schedules.workload_real import OffsetConv2D
 from tinyaot.schedules.workload_wide import (
     WideConv2D,
+    WideLookup,
     WidePool2D,
     WideRamp,
     WideRequantize,
@@ -304,6 +307,10 @@ def _wide_sigmoid(workload: WideSigmoid, inputs: list[Int64], constants: Constan
     return wide_sigmoid(workload.function, inputs[0], *scale, constants["table"])
 
 
+def _wide_lookup(workload: WideLookup, inputs: list[Int64], constants: Constants) -> Int64:
+    return interpolate(constants["table"], inputs[0])
+
+
 def _wide_ramp(workload: WideRamp, inputs: list[Int64], constants: Constants) -> Int64:
     x = inputs[0]
     positive = requantize_by(x, workload.positive)
@@ -362,6 +369,14 @@ def _gather(workload: Gather, inputs: list[Int64], constants: Constants) -> Int6
     return np.take_along_axis(x, places[:, :, None], axis=1)
 
 
+def _gather_nd(workload: GatherNd, inputs: list[Int64], constants: Constants) -> Int64:
+    x = inputs[0].reshape(*workload.sizes, workload.block)
+    last = np.array(workload.sizes) - 1
+    places = np.clip(inputs[1].reshape(workload.count, len(workload.sizes)), 0, last)
+    result: Int64 = x[tuple(places.T)]
+    return result
+
+
 def _resize_bilinear(workload: ResizeBilinear, inputs: list[Int64], constants: Constants) -> Int64:
     x = inputs[0].reshape(workload.input_shape)
     for axis, name in ((1, "row"), (2, "column")):
@@ -391,6 +406,7 @@ _FUNCTIONS: dict[type[Any], Callable[[Any, list[Int64], Constants], Int64]] = {
     Extremum: _extremum,
     FullyConnected: _fully_connected,
     Gather: _gather,
+    GatherNd: _gather_nd,
     LinearResize: _linear_resize,
     Lookup: _lookup,
     Mean: _mean,
@@ -407,6 +423,7 @@ _FUNCTIONS: dict[type[Any], Callable[[Any, list[Int64], Constants], Int64]] = {
     Transpose: _transpose,
     **reference_sequence.FUNCTIONS,
     WideConv2D: _wide_conv2d,
+    WideLookup: _wide_lookup,
     WidePool2D: _pool2d,
     WideRamp: _wide_ramp,
     WideRequantize: _requantize,

@@ -375,8 +375,22 @@ class Gather(Workload):
 
 
 @dataclass(frozen=True)
+class GatherNd(Workload):
+    """Blocks of an input of shape (*sizes, block), one for each of `count` tuples of indices.
+
+    The second input holds the indices, int32 (count, len(sizes)); places beyond an axis are taken
+    as the nearest ones. `block` counts elements of `dtype`.
+    """
+
+    dtype: str
+    sizes: tuple[int, ...]
+    block: int
+    count: int
+
+
+@dataclass(frozen=True)
 class ResizeBilinear(Workload):
-    """Bilinear interpolation of int8 images with 10 fractional bits, as in TFLite.
+    """Bilinear interpolation of int8 or int16 images with 10 fractional bits, as in TFLite.
 
     Constants for each output row: `row_low`, `row_high` int32, the input rows next to it, and
     `row_part` int32, how far it is from the first in steps of 1/1024; and the same for columns.
@@ -384,6 +398,7 @@ class ResizeBilinear(Workload):
 
     input_shape: tuple[int, int, int, int]
     output_shape: tuple[int, int, int, int]
+    dtype: str = "int8"
 
 
 @dataclass(frozen=True)

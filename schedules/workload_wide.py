@@ -79,6 +79,14 @@ class WideSigmoid(Workload):
 
 
 @dataclass(frozen=True)
+class WideLookup(Workload):
+    """A function of int16 from a table with interpolation; constant table int16 (513) holds it at
+    every 128th place from -32768 on."""
+
+    size: int
+
+
+@dataclass(frozen=True)
 class WideRamp(Workload):
     """A line on each side of 0: x >= 0 scaled by `positive`, others by `negative`, which are pairs
     of a multiplier and a shift as in `workload.py`; with `mirror` it is -x that is scaled there."""

@@ -29,6 +29,7 @@ from tinyaot.compiler.legalize import (
     reduction,
     tflite_elementwise,
     tflite_movement,
+    tflite_picking,
     tflite_reduction,
     tflite_sequence,
     tflite_wide,
@@ -65,18 +66,25 @@ WITH_BIAS: dict[str, Callable[[Group, Any, Any], Value]] = {
 }
 
 TFLITE: dict[str, Callable[[TFLiteCall], Value]] = {
-    "ABS": by_type(int8=lookup.abs_int8, int16=tflite_wide.absolute),
+    "ABS": by_type(
+        int8=lookup.abs_int8, int16=tflite_wide.absolute, int32=tflite_elementwise.absolute
+    ),
     "ELU": by_type(int8=lookup.from_real(lookup.elu)),
-    "EXP": by_type(int8=lookup.from_real(lookup.exponential)),
+    "EXP": by_type(
+        int8=lookup.from_real(lookup.exponential), int16=tflite_wide.table(lookup.exponential)
+    ),
     "HARD_SWISH": by_type(int8=lookup.hard_swish_int8),
     "LEAKY_RELU": by_type(int8=lookup.leaky_relu_int8, int16=tflite_wide.leaky_relu),
-    "LOG": by_type(int8=lookup.from_real(lookup.logarithm)),
+    "LOG": by_type(
+        int8=lookup.from_real(lookup.logarithm), int16=tflite_wide.table(lookup.logarithm)
+    ),
     "LOGISTIC": by_type(int8=lookup.logistic_int8, int16=tflite_wide.sigmoid("logistic")),
     "RELU_0_TO_1": by_type(int8=lookup.relu_0_to_1_int8),
     "RSQRT": by_type(int8=lookup.rsqrt_int8, int16=tflite_wide.rsqrt),
     "TANH": by_type(int8=lookup.tanh_int8, int16=tflite_wide.sigmoid("tanh")),
     **tflite_elementwise.RULES,
     **tflite_movement.RULES,
+    **tflite_picking.RULES,
     **tflite_reduction.RULES,
     **tflite_sequence.RULES,
     **tflite_wide.RULES,

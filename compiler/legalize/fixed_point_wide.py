@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 
 from tinyaot.compiler.legalize.fixed_point import FactorError, Int64, requantize
 
+Float32 = NDArray[np.float32]
+
 _INTERVALS = 512
+_Q15 = np.float32(32768)
 
 
 def reduce_multipliers(
@@ -53,11 +56,32 @@ def wide_softmax_tables() -> tuple[NDArray[np.int16], NDArray[np.int16]]:
     return exponential, reciprocal
 
 
-def _table(
-    function: Callable[[NDArray[np.float32]], NDArray[np.float32]], low: float, high: float
+def table_of(
+    function: Callable[[Float32], Float32], input_scale: float, output_scale: float
 ) -> NDArray[np.int16]:
-    """`LUTPopulate` of a function with values in [-1, 1], in its float32 arithmetic."""
-    first, last, scale = np.float32(low), np.float32(high), np.float32(32768)
+    """The table of a function of int16 for `interpolate`: `LUTPopulateInt16`."""
+    step, output_step = np.float32(input_scale), np.float32(output_scale)
+    lowest, largest = np.float32(-32768), np.float32(32767)
+    scale = np.float32(65536) / (output_step * largest - output_step * lowest)
+
+    def defined(x: Float32) -> Float32:
+        with np.errstate(all="ignore"):
+            value = function(x)
+        # TFLite's LOG of what is not positive is the lowest output.
+        return np.where(np.isfinite(value), value, output_step * lowest)
+
+    return _table(defined, float(step * lowest), float(step * largest), scale)
+
+
+def _table(
+    function: Callable[[Float32], Float32],
+    low: float,
+    high: float,
+    scale: np.float32 = _Q15,
+) -> NDArray[np.int16]:
+    """`LUTPopulate` of a function, whose values times `scale` are kept, in its float32
+    arithmetic."""
+    first, last = np.float32(low), np.float32(high)
     step = (last - first) / np.float32(_INTERVALS)
     places = np.arange(_INTERVALS).astype(np.float32)
     values = function(first + places * step) * scale

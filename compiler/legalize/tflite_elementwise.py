@@ -176,7 +176,7 @@ def squared_difference(call: TFLiteCall) -> Value:
 
 
 def compared(operation: str) -> Rule:
-    """The rule for a comparison of int8: scales are brought to one."""
+    """The rule for a comparison of int8, or of int16 for equality: scales are brought to one."""
 
     def rule(call: TFLiteCall) -> Value:
         first, second = (_fraction(call.input_quantization(place)[0]) for place in (0, 1))
@@ -226,6 +226,19 @@ def plain(operation: str) -> Rule:
     return rule
 
 
+def ordered(operation: str) -> Rule:
+    """The rule for a comparison of int16, of which TFLite compares the stored numbers."""
+
+    def rule(call: TFLiteCall) -> Value:
+        if call.input_quantization(0) != call.input_quantization(1):
+            raise call.unsupported(
+                "compares int16 tensors with different scales", "quantize its operands alike"
+            )
+        return plain(operation)(call)
+
+    return rule
+
+
 def extreme(operation: str) -> Rule:
     """The rule for MINIMUM or MAXIMUM, whose tensors are quantized alike."""
 
@@ -245,6 +258,19 @@ def extreme(operation: str) -> Rule:
 def select(call: TFLiteCall) -> Value:
     """SELECT_V2 and SELECT, whose tensors are quantized alike."""
     tensors = tuple(call.tensor(place) for place in range(3))
+    return _selected(call, *tensors)
+
+
+def select_rows(call: TFLiteCall) -> Value:
+    """SELECT, which TFLite Micro lacks: a condition of one axis picks entries of the first."""
+    condition, first, second = (call.tensor(place) for place in range(3))
+    if len(condition.shape) == 1 < len(first.shape):
+        shape = condition.shape + (1,) * (len(first.shape) - 1)
+        condition = call.context.builder.reshape(condition, shape, call.origin)
+    return _selected(call, condition, first, second)
+
+
+def _selected(call: TFLiteCall, *tensors: Tensor) -> Value:
     output = call.output()
     alike = {(one.dtype, one.scale, one.zero_point) for one in (*tensors[1:], output)}
     if tensors[0].dtype != "bool" or len(alike) > 1:
@@ -278,6 +304,52 @@ def add_n(call: TFLiteCall) -> Value:
     return call.emit(workload, tensors)
 
 
+def add_n_int32(call: TFLiteCall) -> Value:
+    """ADD_N of integers that are not quantized."""
+    output = call.output()
+    if any(shape != output.shape for shape in call.input_shapes):
+        raise call.unsupported("adds tensors of different shapes", "use ADD, which broadcasts")
+    if call.input_count == 1:
+        return call.done(call.context.builder.copy(call.tensor(0), output, call.origin))
+    total = call.tensor(0)
+    for place in range(1, call.input_count):
+        total = _plain_node(call, "add", total, call.tensor(place))
+    return call.done(total)
+
+
+def absolute(call: TFLiteCall) -> Value:
+    """ABS of integers that are not quantized; the smallest one stays as it is."""
+    source = call.tensor(0)
+    return call.done(_plain_node(call, "maximum", source, _negated(call, source)))
+
+
+def negative(call: TFLiteCall) -> Value:
+    """NEG, which TFLite Micro lacks; TFLite negates the stored numbers, whatever their scale."""
+    source, output = call.tensor(0), call.output()
+    stays = (source.scale, source.zero_point) == (output.scale, -output.zero_point)
+    if source.dtype != "int32" and not stays:
+        raise call.unsupported(
+            "has an output in another scale, or a zero point that is not its input's negative: "
+            "TFLite negates the stored numbers",
+            "quantize its input and output alike and symmetrically",
+        )
+    return call.done(_negated(call, source))
+
+
+def _negated(call: TFLiteCall, source: Tensor) -> Tensor:
+    zero = Tensor(f"{call.name}_zero", (1,) * len(source.shape), source.dtype)
+    known = call.context.builder.constant(np.zeros(zero.shape, zero.dtype), zero, call.origin)
+    return _plain_node(call, "subtract", known, source)
+
+
+def _plain_node(call: TFLiteCall, operation: str, first: Tensor, second: Tensor) -> Tensor:
+    """A `Binary` of the output's shape and type."""
+    output = call.output()
+    shape, (left, right) = broadcast(call, [first.shape, second.shape], output.shape)
+    workload = Binary(operation, output.dtype, shape, (left, right))
+    return call.context.builder.emit(workload, (first, second), output, call.origin)
+
+
 def logical_not(call: TFLiteCall) -> Value:
     """LOGICAL_NOT."""
     source = call.tensor(0)
@@ -297,7 +369,12 @@ def cast(call: TFLiteCall) -> Value:
 
 def _comparison(operation: str, *more: str) -> Rule:
     whole = dict.fromkeys(("int32", "int64", *more), plain(operation))
-    return by_type(int8=compared(operation), **whole)
+    if operation == "greater":
+        # TFLite compares the stored numbers of int16, TFLite Micro scales them first.
+        return by_type(int8=compared(operation), **whole)
+    # To find equal ones TFLite scales them too.
+    wide = compared if operation in ("equal", "not_equal") else ordered
+    return by_type(int8=compared(operation), int16=wide(operation), **whole)
 
 
 def _quantized(rule: Rule, operation: str) -> Rule:
@@ -310,7 +387,7 @@ def _extreme(operation: str) -> Rule:
 
 RULES: dict[str, Rule] = {
     "ADD": _quantized(added("add"), "add"),
-    "ADD_N": by_type(int8=add_n),
+    "ADD_N": by_type(int8=add_n, int32=add_n_int32),
     "CAST": cast,
     # TFLite Micro's DIV of int8 shifts by more than 31 bits where quotients are small: what it
     # gives there depends on the processor.
@@ -326,8 +403,10 @@ RULES: dict[str, Rule] = {
     "MAXIMUM": _extreme("maximum"),
     "MINIMUM": _extreme("minimum"),
     "MUL": _quantized(multiply, "multiply"),
+    "NEG": by_type(int8=negative, int16=negative, int32=negative),
     "NOT_EQUAL": _comparison("not_equal", "bool"),
     "PRELU": by_type(int8=prelu),
+    "SELECT": by_type(bool=select_rows),
     "SELECT_V2": by_type(bool=select),
     "SQUARED_DIFFERENCE": _quantized(squared_difference, "squared_difference"),
     "SUB": _quantized(added("subtract"), "subtract"),

@@ -15,21 +15,22 @@ from numpy.typing import NDArray
 from tinyaot.compiler.graph import Tensor
 from tinyaot.compiler.legalize.builder import Value, element_type
 from tinyaot.compiler.legalize.rearrange import concatenate, rearrange, strides_of
-from tinyaot.compiler.legalize.tflite_call import TFLiteCall, by_type
-from tinyaot.schedules.workload import Gather, Pad, ResizeBilinear
+from tinyaot.compiler.legalize.tflite_call import TFLiteCall
+from tinyaot.schedules.workload import Pad
 
 Indices = NDArray[np.int64]
 
 
-def _picked(call: TFLiteCall, source: Tensor, indices: Sequence[Indices]) -> Value:
+def picked(call: TFLiteCall, source: Tensor, indices: Sequence[Indices]) -> Value:
     """Output element (i0, i1, ...) is element (indices[0][i0], indices[1][i1], ...)."""
     strides = strides_of(source.shape)
-    return _moved(
+    return moved(
         call, source, [axis * stride for axis, stride in zip(indices, strides, strict=True)]
     )
 
 
-def _moved(call: TFLiteCall, source: Tensor, places: Sequence[Indices]) -> Value:
+def moved(call: TFLiteCall, source: Tensor, places: Sequence[Indices]) -> Value:
+    """Output element (i0, i1, ...) is the one at the sum of places[k][ik] in flat order."""
     output = call.output()
     if math.prod(len(axis) for axis in places) != math.prod(output.shape):
         raise call.unsupported(
@@ -39,17 +40,20 @@ def _moved(call: TFLiteCall, source: Tensor, places: Sequence[Indices]) -> Value
     return call.done(rearrange(call.context.builder, source, output, places, call.origin))
 
 
-def _all(shape: Iterable[int]) -> list[Indices]:
+def whole(shape: Iterable[int]) -> list[Indices]:
+    """All indices of every axis."""
     return [np.arange(size) for size in shape]
 
 
-def _axis(call: TFLiteCall, axis: int, rank: int) -> int:
+def axis_of(call: TFLiteCall, axis: int, rank: int) -> int:
+    """An axis that may be counted from the end."""
     if not -rank <= axis < rank:
         raise call.unsupported(f"names axis {axis} of {rank}", "the file may be damaged")
     return axis % rank
 
 
-def _inside(call: TFLiteCall, indices: Indices, size: int) -> Indices:
+def inside(call: TFLiteCall, indices: Indices, size: int) -> Indices:
+    """The indices, which must be those of an axis of a size."""
     if indices.size and (indices.min() < 0 or indices.max() >= size):
         raise call.unsupported("reads beyond its input", "the file may be damaged")
     return indices
@@ -62,10 +66,10 @@ def slice_(call: TFLiteCall) -> Value:
     if not len(begins) == len(sizes) == len(source.shape):
         raise call.unsupported("does not slice every axis of its input", "the file may be damaged")
     indices = [
-        _inside(call, begin + np.arange(extent - begin if size == -1 else size), extent)
+        inside(call, begin + np.arange(extent - begin if size == -1 else size), extent)
         for begin, size, extent in zip(begins, sizes, source.shape, strict=True)
     ]
-    return _picked(call, source, indices)
+    return picked(call, source, indices)
 
 
 def strided_slice(call: TFLiteCall) -> Value:
@@ -89,7 +93,7 @@ def strided_slice(call: TFLiteCall) -> Value:
     for place in range(len(begins) + 1):
         axis = len(indices)
         if place == ellipsis:
-            indices += _all(source.shape[axis : axis + skipped])
+            indices += whole(source.shape[axis : axis + skipped])
         if place == len(begins) or place == ellipsis or marked("NewAxis", place):
             continue
         if axis >= len(source.shape) or steps[place] == 0:
@@ -102,7 +106,7 @@ def strided_slice(call: TFLiteCall) -> Value:
         if marked("ShrinkAxis", place):
             first = begins[place] + (extent if begins[place] < 0 else 0)
             first = 0 if marked("Begin", place) and steps[place] > 0 else first
-            indices.append(_inside(call, np.array([first]), extent))
+            indices.append(inside(call, np.array([first]), extent))
             continue
         bounds = slice(
             None if marked("Begin", place) else begin,
@@ -110,19 +114,19 @@ def strided_slice(call: TFLiteCall) -> Value:
             steps[place],
         )
         indices.append(np.arange(extent)[bounds])
-    return _picked(call, source, indices)
+    return picked(call, source, indices)
 
 
 def _part(call: TFLiteCall, source: Tensor, axis: int, begin: int, size: int) -> Value:
-    indices = _all(source.shape)
-    indices[axis] = _inside(call, begin + np.arange(size), source.shape[axis])
-    return _picked(call, source, indices)
+    indices = whole(source.shape)
+    indices[axis] = inside(call, begin + np.arange(size), source.shape[axis])
+    return picked(call, source, indices)
 
 
 def split(call: TFLiteCall) -> Value:
     """SPLIT into equal parts along an axis."""
     source = call.tensor(1)
-    axis = _axis(call, call.numbers(0)[0], len(source.shape))
+    axis = axis_of(call, call.numbers(0)[0], len(source.shape))
     size = source.shape[axis] // int(call.options["NumSplits"])
     return _part(call, source, axis, call.place * size, size)
 
@@ -130,7 +134,7 @@ def split(call: TFLiteCall) -> Value:
 def split_v(call: TFLiteCall) -> Value:
     """SPLIT_V into parts of given sizes along an axis; one of them may be -1, the rest."""
     source, sizes = call.tensor(0), call.numbers(1)
-    axis = _axis(call, call.numbers(2)[0], len(source.shape))
+    axis = axis_of(call, call.numbers(2)[0], len(source.shape))
     rest = source.shape[axis] - sum(size for size in sizes if size >= 0)
     sizes = [rest if size == -1 else size for size in sizes]
     return _part(call, source, axis, sum(sizes[: call.place]), sizes[call.place])
@@ -139,7 +143,7 @@ def split_v(call: TFLiteCall) -> Value:
 def transpose(call: TFLiteCall) -> Value:
     """TRANSPOSE: bytes move when an operator asks for another order, not here."""
     source = call.value(0)
-    axes = tuple(_axis(call, axis, len(source.stored)) for axis in call.numbers(1))
+    axes = tuple(axis_of(call, axis, len(source.stored)) for axis in call.numbers(1))
     if sorted(axes) != list(range(len(source.stored))):
         raise call.unsupported(f"has axes {axes}", "the file may be damaged")
     return call.context.builder.rename_axes(source, axes, call.origin)
@@ -148,21 +152,21 @@ def transpose(call: TFLiteCall) -> Value:
 def unpack(call: TFLiteCall) -> Value:
     """UNPACK: the entries of an axis, each without it."""
     source = call.tensor(0)
-    axis = _axis(call, int(call.options["Axis"]), len(source.shape))
+    axis = axis_of(call, int(call.options["Axis"]), len(source.shape))
     return _part(call, source, axis, call.place, 1)
 
 
 def pack(call: TFLiteCall) -> Value:
     """PACK: tensors of one shape along a new axis."""
     sources = [call.tensor(index) for index in range(call.input_count)]
-    axis = _axis(call, int(call.options["Axis"]), len(sources[0].shape) + 1)
+    axis = axis_of(call, int(call.options["Axis"]), len(sources[0].shape) + 1)
     return _joined(call, sources, axis)
 
 
 def concatenation(call: TFLiteCall) -> Value:
     """CONCATENATION along an axis; as in TFLite Micro, of tensors quantized alike."""
     sources = [call.tensor(index) for index in range(call.input_count)]
-    axis = _axis(call, int(call.options["Axis"]), len(sources[0].shape))
+    axis = axis_of(call, int(call.options["Axis"]), len(sources[0].shape))
     output = call.output()
     if int(call.options["FusedActivationFunction"]) != 0:
         raise call.unsupported("has a fused activation", "TFLite Micro does not support it either")
@@ -250,7 +254,7 @@ def mirror_pad(call: TFLiteCall) -> Value:
         left = there[:before][::-1] if symmetric else there[1 : before + 1][::-1]
         right = there[::-1][:after] if symmetric else there[::-1][1 : after + 1]
         indices.append(np.concatenate([left, there, right]))
-    return _picked(call, source, indices)
+    return picked(call, source, indices)
 
 
 def space_to_batch_nd(call: TFLiteCall) -> Value:
@@ -277,10 +281,10 @@ def space_to_batch_nd(call: TFLiteCall) -> Value:
         np.arange(size // step) * step * stride
         for size, step, stride in zip(shape[1:], block, strides[1:], strict=False)
     ]
-    rest = _all(shape)[spatial + 1 :]
+    rest = whole(shape)[spatial + 1 :]
     places = [*within, np.arange(shape[0]) * strides[0], *blocks]
     places += [axis * stride for axis, stride in zip(rest, strides[spatial + 1 :], strict=True)]
-    return _moved(call, source, places)
+    return moved(call, source, places)
 
 
 def batch_to_space_nd(call: TFLiteCall) -> Value:
@@ -298,136 +302,45 @@ def batch_to_space_nd(call: TFLiteCall) -> Value:
         target = np.arange(first, shape[axis + 1] * block[axis] - last)
         inside = target % block[axis] * place_strides[axis]
         places.append(inside + target // block[axis] * strides[axis + 1])
-    rest = _all(shape)[spatial + 1 :]
+    rest = whole(shape)[spatial + 1 :]
     places += [axis * stride for axis, stride in zip(rest, strides[spatial + 1 :], strict=True)]
     if not all(len(axis) for axis in places):
         raise call.unsupported("crops all of its input", "crop less")
-    return _moved(call, source, places)
+    return moved(call, source, places)
 
 
 def space_to_depth(call: TFLiteCall) -> Value:
     """SPACE_TO_DEPTH: every block of places becomes channels."""
     source, block = call.tensor(0), int(call.options["BlockSize"])
-    batch, height, width, channels = _image(call, source)
+    batch, height, width, channels = image_shape(call, source)
     if block < 1 or height % block or width % block:
         raise call.unsupported(f"has blocks of {block} that do not divide its input")
     n, y, x, c = strides_of(source.shape)
     sizes = (batch, height // block, width // block, block, block, channels)
-    return _moved(call, source, _regular(sizes, (n, block * y, block * x, y, x, c)))
+    return moved(call, source, _regular(sizes, (n, block * y, block * x, y, x, c)))
 
 
 def depth_to_space(call: TFLiteCall) -> Value:
     """DEPTH_TO_SPACE: channels become every block of places."""
     source, block = call.tensor(0), int(call.options["BlockSize"])
-    batch, height, width, channels = _image(call, source)
+    batch, height, width, channels = image_shape(call, source)
     if block < 1 or channels % (block * block):
         raise call.unsupported(f"has blocks of {block} that do not divide its channels")
     n, y, x, c = strides_of(source.shape)
     depth = channels // (block * block)
     sizes = (batch, height, block, width, block, depth)
-    return _moved(call, source, _regular(sizes, (n, y, block * depth, x, depth, c)))
+    return moved(call, source, _regular(sizes, (n, y, block * depth, x, depth, c)))
 
 
 def _regular(sizes: Sequence[int], strides: Sequence[int]) -> list[Indices]:
     return [np.arange(size) * stride for size, stride in zip(sizes, strides, strict=True)]
 
 
-def _image(call: TFLiteCall, source: Tensor) -> tuple[int, ...]:
+def image_shape(call: TFLiteCall, source: Tensor) -> tuple[int, ...]:
+    """The shape of an input, which must be NHWC."""
     if len(source.shape) != 4:
         raise call.unsupported(f"has an input of shape {list(source.shape)}", "use NHWC images")
     return source.shape
-
-
-def resize_nearest_neighbor(call: TFLiteCall) -> Value:
-    """RESIZE_NEAREST_NEIGHBOR; source: `GetNearestNeighbor`, in float32 as there."""
-    source, output = call.tensor(0), call.output()
-    indices = _all(_image(call, source))
-    corners, centers = bool(call.options["AlignCorners"]), bool(call.options["HalfPixelCenters"])
-    for axis in (1, 2):
-        size, target = source.shape[axis], output.shape[axis]
-        spread = corners and target > 1
-        factor = np.float32(size - spread) / np.float32(target - spread)
-        offset = np.float32(0.5 if centers else 0.0)
-        scaled = (np.arange(target, dtype=np.float32) + offset) * factor
-        nearest = np.floor(scaled)
-        if corners:
-            # Rounds halves up; adding a half first would round twice.
-            nearest += scaled - nearest >= np.float32(0.5)
-        indices[axis] = np.clip(nearest, 0, size - 1).astype(np.int64)
-    return _picked(call, source, indices)
-
-
-def gather(call: TFLiteCall) -> Value:
-    """GATHER of entries of an axis."""
-    source, known = call.tensor(0), call.constant(1)
-    axis = _axis(call, int(call.options["Axis"]), len(source.shape))
-    if known is None or int(call.options["BatchDims"]) != 0:
-        return _gather_computed(call, source, axis)
-    indices = _all(source.shape)
-    indices[axis] = _inside(call, known.reshape(-1).astype(np.int64), source.shape[axis])
-    return _picked(call, source, indices)
-
-
-def _gather_computed(call: TFLiteCall, source: Tensor, axis: int) -> Value:
-    """Indices out of range, of which TFLite says nothing, are taken as the nearest ones."""
-    places, batch = call.tensor(1), int(call.options["BatchDims"])
-    batch += len(places.shape) if batch < 0 else 0
-    if not 0 <= batch <= min(axis, len(places.shape)):
-        raise call.unsupported(f"gathers with {batch} batch axes", "the file may be damaged")
-    if places.dtype not in ("int8", "int16", "int32"):
-        raise call.unsupported(f"gathers by indices of type {places.dtype}", "use int32")
-    outer = math.prod(source.shape[:axis])
-    if batch and math.prod(source.shape[:batch]) != outer:
-        raise call.unsupported("gathers behind the batch axes", "gather the first axis after them")
-    workload = Gather(
-        dtype=element_type(source.dtype),
-        index_dtype=places.dtype,
-        outer=outer,
-        size=source.shape[axis],
-        inner=math.prod(source.shape[axis + 1 :]),
-        count=math.prod(places.shape[batch:]),
-        batched=batch > 0,
-    )
-    return call.emit(workload, (source, places))
-
-
-def resize_bilinear(call: TFLiteCall) -> Value:
-    """RESIZE_BILINEAR of int8; source: `ResizeBilinearInteger`."""
-    source, output = call.tensor(0), call.output()
-    shape = _image(call, source)
-    corners, centers = bool(call.options["AlignCorners"]), bool(call.options["HalfPixelCenters"])
-    constants = {}
-    for axis, name in ((1, "row"), (2, "column")):
-        size, target = shape[axis], output.shape[axis]
-        step = (1024 * size + target // 2) // target
-        if corners and target > 1:
-            step = (1024 * (size - 1) + (target - 1) // 2) // (target - 1)
-        place = np.arange(target) * step + (step // 2 - 512 if centers else 0)
-        low = np.maximum(np.trunc(place / 1024).astype(np.int64), 0)
-        high = np.minimum(np.trunc((place + 1023) / 1024).astype(np.int64), size - 1)
-        low = np.minimum(low, size - 1)
-        constants[f"{name}_low"] = low.astype(np.int32)
-        constants[f"{name}_high"] = high.astype(np.int32)
-        constants[f"{name}_part"] = (place - 1024 * low).astype(np.int32)
-    workload = ResizeBilinear(shape, output.shape)  # type: ignore[arg-type]
-    return call.emit(workload, (source,), constants)
-
-
-def gather_nd(call: TFLiteCall) -> Value:
-    """GATHER_ND by constant indices, each of which names one entry of the first axes."""
-    source, known = call.tensor(0), call.constant(1)
-    if known is None:
-        raise call.unsupported("gathers by indices that are computed", "make them constants")
-    depth = known.shape[-1]
-    if depth > len(source.shape):
-        raise call.unsupported("names more axes than its input has", "the file may be damaged")
-    strides = strides_of(source.shape)
-    rows = known.reshape(-1, depth).astype(np.int64)
-    for axis in range(depth):
-        _inside(call, rows[:, axis], source.shape[axis])
-    block = math.prod(source.shape[depth:])
-    places = [rows @ np.array(strides[:depth], np.int64), np.arange(block)]
-    return _moved(call, source, places)
 
 
 def broadcast_to(call: TFLiteCall) -> Value:
@@ -441,7 +354,7 @@ def broadcast_to(call: TFLiteCall) -> Value:
         if size not in (1, target):
             raise call.unsupported(f"cannot broadcast {source.shape} to {output.shape}")
         places.append(np.arange(target) * (stride if size > 1 else 0))
-    return _moved(call, source, places)
+    return moved(call, source, places)
 
 
 def tile(call: TFLiteCall) -> Value:
@@ -451,18 +364,18 @@ def tile(call: TFLiteCall) -> Value:
         np.tile(np.arange(size), count)
         for size, count in zip(source.shape, call.numbers(1), strict=True)
     ]
-    return _picked(call, source, indices)
+    return picked(call, source, indices)
 
 
 def reverse_v2(call: TFLiteCall) -> Value:
     """REVERSE_V2 along some axes."""
     source = call.tensor(0)
-    indices = _all(source.shape)
+    indices = whole(source.shape)
     for axis in call.numbers(1):
-        indices[_axis(call, axis, len(source.shape))] = indices[
-            _axis(call, axis, len(source.shape))
+        indices[axis_of(call, axis, len(source.shape))] = indices[
+            axis_of(call, axis, len(source.shape))
         ][::-1]
-    return _picked(call, source, indices)
+    return picked(call, source, indices)
 
 
 def read_variable(call: TFLiteCall) -> Value:
@@ -485,7 +398,7 @@ def assign_variable(call: TFLiteCall) -> Value:
 def fill(call: TFLiteCall) -> Value:
     """FILL: one value everywhere."""
     source = call.tensor(1)
-    return _moved(call, source, [np.zeros(math.prod(call.output().shape), np.int64)])
+    return moved(call, source, [np.zeros(math.prod(call.output().shape), np.int64)])
 
 
 def _known(call: TFLiteCall, values: NDArray[np.generic]) -> Value:
@@ -516,16 +429,12 @@ RULES: dict[str, Callable[[TFLiteCall], Value]] = {
     "CONCATENATION": concatenation,
     "DEPTH_TO_SPACE": depth_to_space,
     "FILL": fill,
-    "GATHER": gather,
-    "GATHER_ND": gather_nd,
     "MIRROR_PAD": mirror_pad,
     "PACK": pack,
     "PAD": pad,
     "PADV2": pad,
     "RANK": rank,
     "READ_VARIABLE": read_variable,
-    "RESIZE_BILINEAR": by_type(int8=resize_bilinear),
-    "RESIZE_NEAREST_NEIGHBOR": resize_nearest_neighbor,
     "REVERSE_V2": reverse_v2,
     "SHAPE": shape,
     "SLICE": slice_,

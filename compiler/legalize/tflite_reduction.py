@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from tinyaot.compiler.graph import Tensor
 from tinyaot.compiler.legalize import tflite_wide
-from tinyaot.compiler.legalize.builder import Value
+from tinyaot.compiler.legalize.builder import Value, element_type
 from tinyaot.compiler.legalize.fixed_point import quantize_multiplier, softmax_exp_table
 from tinyaot.compiler.legalize.fixed_point_logarithm import log_softmax_scaling
 from tinyaot.compiler.legalize.fixed_point_wide import reduce_multipliers
@@ -22,6 +23,7 @@ from tinyaot.compiler.legalize.reduction import mean_multiplier
 from tinyaot.compiler.legalize.tflite_call import Rule, TFLiteCall, by_type
 from tinyaot.compiler.legalize.tflite_elementwise import broadcast
 from tinyaot.schedules.workload import Mean, Requantize
+from tinyaot.schedules.workload_elementwise import Cast
 from tinyaot.schedules.workload_reduction import (
     L2Normalization,
     LogSoftmax,
@@ -130,31 +132,41 @@ def _check_sum(call: TFLiteCall, count: int, zero_point: int) -> None:
 
 
 def extreme(mode: str) -> Rule:
-    """The rule for REDUCE_MAX or REDUCE_MIN, which keep the scale."""
+    """The rule for REDUCE_MAX or REDUCE_MIN, which keep the scale, and of bools for REDUCE_ANY or
+    REDUCE_ALL; TFLite Micro has the former for int8."""
 
     def rule(call: TFLiteCall) -> Value:
         source, output = call.tensor(0), call.output()
         if (source.scale, source.zero_point) != (output.scale, output.zero_point):
             raise call.unsupported("changes the scale", "quantize its input and output alike")
         kept, reduced = _split(call, source, _axes(call, len(source.shape)))
-        return call.emit(ReduceExtreme(mode, False, source.dtype, *kept, *reduced), (source,))
+        dtype = element_type(source.dtype)
+        return call.emit(ReduceExtreme(mode, False, dtype, *kept, *reduced), (source,))
 
     return rule
 
 
 def argument(mode: str) -> Rule:
-    """The rule for ARG_MAX or ARG_MIN."""
+    """The rule for ARG_MAX or ARG_MIN; TFLite Micro has them for int8 and int32 indices."""
 
     def rule(call: TFLiteCall) -> Value:
-        source = call.tensor(0)
+        source, output = call.tensor(0), call.output()
         axes = _axes(call, len(source.shape))
-        if len(axes) != 1 or call.output().dtype != "int32":
+        if len(axes) != 1 or output.dtype not in ("int32", "int64"):
             raise call.unsupported(
-                f"finds indices of type {call.output().dtype} along {len(axes)} axes",
-                "supported are int32 indices along one axis",
+                f"finds indices of type {output.dtype} along {len(axes)} axes",
+                "supported are int32 and int64 indices along one axis",
             )
         kept, reduced = _split(call, source, axes)
-        return call.emit(ReduceExtreme(mode, True, source.dtype, *kept, *reduced), (source,))
+        if math.prod(reduced[0]) == 1:
+            first = np.zeros(output.shape, output.dtype)
+            return call.done(call.context.builder.constant(first, output, call.origin))
+        workload = ReduceExtreme(mode, True, source.dtype, *kept, *reduced)
+        if output.dtype == "int32":
+            return call.emit(workload, (source,))
+        narrow = replace(output, name=f"{output.name}_int32", dtype="int32")
+        found = call.context.builder.emit(workload, (source,), narrow, call.origin)
+        return call.emit(Cast(math.prod(output.shape), "int32", "int64"), (found,))
 
     return rule
 
@@ -296,15 +308,17 @@ def requantize(call: TFLiteCall) -> Value:
 
 
 RULES: dict[str, Rule] = {
-    "ARG_MAX": by_type(int8=argument("max")),
-    "ARG_MIN": by_type(int8=argument("min")),
+    "ARG_MAX": by_type(**dict.fromkeys(("int8", "int16", "int32"), argument("max"))),
+    "ARG_MIN": by_type(**dict.fromkeys(("int8", "int16", "int32"), argument("min"))),
     "BATCH_MATMUL": by_type(int8=batch_matmul, int16=batch_matmul),
     "L2_NORMALIZATION": by_type(int8=l2_normalization),
     "LOG_SOFTMAX": by_type(int8=log_softmax),
     "MEAN": by_type(int8=summed(True), int16=summed(True)),
     "QUANTIZE": by_type(int8=requantize, int16=requantize, int32=requantize),
-    "REDUCE_MAX": by_type(int8=extreme("max")),
-    "REDUCE_MIN": by_type(int8=extreme("min")),
+    "REDUCE_ALL": by_type(bool=extreme("min")),
+    "REDUCE_ANY": by_type(bool=extreme("max")),
+    "REDUCE_MAX": by_type(**dict.fromkeys(("int8", "int16", "int32"), extreme("max"))),
+    "REDUCE_MIN": by_type(**dict.fromkeys(("int8", "int16", "int32"), extreme("min"))),
     "SOFTMAX": by_type(int8=softmax_int16, int16=tflite_wide.softmax),
     "SUM": by_type(int8=summed(False), int16=summed(False)),
 }

@@ -19,12 +19,14 @@ from tinyaot.compiler.legalize.fixed_point_wide import (
     reduce_multipliers,
     sigmoid_scale,
     sigmoid_table,
+    table_of,
     wide_softmax_tables,
 )
-from tinyaot.compiler.legalize.lookup import leaky_relu_scales
+from tinyaot.compiler.legalize.lookup import Float32, leaky_relu_scales
 from tinyaot.compiler.legalize.tflite_call import TFLiteCall
 from tinyaot.schedules.workload_wide import (
     WideConv2D,
+    WideLookup,
     WidePool2D,
     WideRamp,
     WideRequantize,
@@ -253,6 +255,19 @@ def leaky_relu(call: TFLiteCall) -> Value:
     """LEAKY_RELU; source: TFLite Micro's `leaky_relu.cc`."""
     symmetric(call, 0)
     return _ramp(call, *leaky_relu_scales(call), mirror=False)
+
+
+def table(function: Callable[[Float32], Float32]) -> Callable[[TFLiteCall], Value]:
+    """The rule for an operator that TFLite Micro lacks and TFLite interpolates; source:
+    `LUTPopulateInt16` in `kernels/internal/common.h`."""
+
+    def rule(call: TFLiteCall) -> Value:
+        input_scale, output_scale = symmetric(call, 0)
+        source = call.tensor(0)
+        constants: Constants = {"table": table_of(function, input_scale, output_scale)}
+        return call.emit(WideLookup(math.prod(source.shape)), (source,), constants)
+
+    return rule
 
 
 def relu(activation: str) -> Callable[[TFLiteCall], Value]:

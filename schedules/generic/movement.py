@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from tvm.script import tirx as T
 
-from tinyaot.schedules.generic.arithmetic import intrinsic
+from tinyaot.schedules.generic.arithmetic import Expr, intrinsic
 from tinyaot.schedules.registry import Decisions, Kernel, rule
-from tinyaot.schedules.workload import Gather, ResizeBilinear, Transpose
+from tinyaot.schedules.workload import Gather, GatherNd, ResizeBilinear, Transpose
 
 
 def _strides(shape: tuple[int, ...]) -> list[int]:
@@ -48,22 +48,57 @@ def gather(workload: Gather, decisions: Decisions) -> Kernel:
     return Kernel(gather)
 
 
+@rule(GatherNd)
+def gather_nd(workload: GatherNd, decisions: Decisions) -> Kernel:
+    """A block at a time; an index out of range cannot read beyond the input."""
+    sizes, block, count = workload.sizes, workload.block, workload.count
+    depth = len(sizes)
+    strides = [math.prod(sizes[axis + 1 :]) for axis in range(depth)]
+
+    def row(indices: Expr, k: Expr) -> Expr:
+        place: Expr = 0
+        for axis, (size, stride) in enumerate(zip(sizes, strides, strict=True)):
+            index = intrinsic("tinyaot_clamp", indices[k * depth + axis], 0, size - 1)
+            place = place + index * stride
+        return place
+
+    @T.prim_func
+    def gather_nd(
+        x: T.Buffer((math.prod(sizes) * block,), workload.dtype),
+        indices: T.Buffer((count * depth,), "int32"),
+        y: T.Buffer((count * block,), workload.dtype),
+    ):
+        for k in T.serial(count):
+            start: T.let[T.int32] = row(indices, k) * block
+            for i in T.serial(block):
+                y[k * block + i] = x[start + i]
+
+    return Kernel(gather_nd)
+
+
 @rule(ResizeBilinear)
 def resize_bilinear(workload: ResizeBilinear, decisions: Decisions) -> Kernel:
-    """Four products an element in 32 bits."""
+    """Four products an element, in 32 bits for int8."""
     batch, height, width, channels = workload.input_shape
     _, rows, columns, _ = workload.output_shape
+    dtype = workload.dtype
+
+    def blended(upper: Expr, lower: Expr, down: Expr) -> Expr:
+        if dtype == "int16":
+            return intrinsic("tinyaot_blend", upper, lower, down)
+        total = upper * (1024 - down) + lower * down
+        return intrinsic("tinyaot_rounding_divide", total, 1 << 20)
 
     @T.prim_func
     def resize_bilinear(
-        x: T.Buffer((batch * height * width * channels,), "int8"),
+        x: T.Buffer((batch * height * width * channels,), dtype),
         row_low: T.Buffer((rows,), "int32"),
         row_high: T.Buffer((rows,), "int32"),
         row_part: T.Buffer((rows,), "int32"),
         column_low: T.Buffer((columns,), "int32"),
         column_high: T.Buffer((columns,), "int32"),
         column_part: T.Buffer((columns,), "int32"),
-        y: T.Buffer((batch * rows * columns * channels,), "int8"),
+        y: T.Buffer((batch * rows * columns * channels,), dtype),
     ):
         for n, oh in T.grid(batch, rows):
             above: T.let[T.int32] = (n * height + row_low[oh]) * width
@@ -83,15 +118,10 @@ def resize_bilinear(workload: ResizeBilinear, decisions: Decisions) -> Kernel:
                         + T.cast(x[(below + right) * channels + c], "int32") * across
                     )
                     y[((n * rows + oh) * columns + ow) * channels + c] = T.cast(
-                        intrinsic(
-                            "tinyaot_rounding_divide",
-                            upper * (1024 - down) + lower * down,
-                            1 << 20,
-                        ),
-                        "int8",
+                        blended(upper, lower, down), dtype
                     )
 
-    return Kernel(resize_bilinear)
+    return Kernel(resize_bilinear, headers=("tinyaot_fixed_point.h", "tinyaot_wide.h"))
 
 
 @rule(Transpose)

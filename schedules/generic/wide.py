@@ -9,6 +9,7 @@ from tinyaot.schedules.generic.arithmetic import Expr, clamped, intrinsic, requa
 from tinyaot.schedules.registry import Constants, Decisions, Kernel, Space, rule
 from tinyaot.schedules.workload_wide import (
     WideConv2D,
+    WideLookup,
     WidePool2D,
     WideRamp,
     WideRequantize,
@@ -255,6 +256,31 @@ def wide_sigmoid(workload: WideSigmoid, decisions: Decisions) -> Kernel:
             )
 
     return Kernel(wide_sigmoid, headers=_HEADERS, in_place_inputs=(0,))
+
+
+@rule(WideLookup)
+def wide_lookup(workload: WideLookup, decisions: Decisions) -> Kernel:
+    """Two loads from the table an element; the output may overlay the input."""
+    size = workload.size
+
+    @T.prim_func
+    def wide_lookup(
+        x: T.Buffer((size,), "int16"),
+        table: T.Buffer((513,), "int16"),
+        y: T.Buffer((size,), "int16"),
+    ):
+        for i in T.serial(size):
+            y[i] = T.cast(
+                T.call_pure_extern(
+                    "int32",
+                    "tinyaot_interpolate",
+                    T.address_of(table[0]),
+                    T.cast(x[i], "int32"),
+                ),
+                "int16",
+            )
+
+    return Kernel(wide_lookup, headers=_HEADERS, in_place_inputs=(0,))
 
 
 @rule(WideRamp)

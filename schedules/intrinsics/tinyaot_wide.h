@@ -19,6 +19,14 @@ static inline int32_t tinyaot_interpolate(const int16_t *table, int32_t x)
     return (int16_t)(table[index] + ((slope * (x & 0x7f) + 64) >> 7));
 }
 
+/* (upper * (1024 - part) + lower * part) / 2^20, ties away from zero: TFLite's bilinear
+ * interpolation between rows that are in steps of 1/1024. */
+static inline int32_t tinyaot_blend(int32_t upper, int32_t lower, int32_t part)
+{
+    const int64_t sum = (int64_t)upper * (1024 - part) + (int64_t)lower * part;
+    return (int32_t)((sum + (sum > 0 ? 1 << 19 : -(1 << 19))) / (1 << 20));
+}
+
 /* What SoftmaxInt16 multiplies exponentials by, for the row's sum in Q16.15. */
 static inline int32_t tinyaot_wide_softmax_reciprocal(const int16_t *table, int32_t sum)
 {
