@@ -135,13 +135,19 @@ def export_model(
         The paths of the files, relative to the folder.
 
     Raises:
-        TinyaotError: the format is unknown, the version is not three numbers, the folder holds
-            something else, or a file cannot be written.
+        TinyaotError: the format is unknown, or has no driver for the NPU; the version is not three
+            numbers; the folder holds something else; or a file cannot be written.
     """
     if format_name not in FORMATS:
         raise unknown_name("format", format_name, FORMATS)
     if not _VERSION.fullmatch(version):
         raise TinyaotError(f"the version {version!r} is not of the form 1.2.3")
+    if format_name == "arduino" and compiled.program.npu:
+        raise TinyaotError(
+            f"{compiled.name} runs on the NPU of {compiled.target.name}, "
+            "for which Arduino has no driver",
+            "export another format, or compile for the core alone",
+        )
     files = export_files(compiled, format_name, version)
     _check_free(directory, files)
     write_tree(directory, files)
@@ -163,7 +169,7 @@ def export_files(compiled: CompiledModel, format_name: str, version: str) -> dic
     context["sources"] = sorted(path for path in files if path.endswith(".c"))
     context["files"] = sorted(files)
     templates = dict(chosen.files)
-    if compiled.target.board is not None:
+    if compiled.target.board is not None and not context["driver"]:
         templates |= chosen.emulated
     for path, template in templates.items():
         files[path.format(**names)] = _TEMPLATES.get_template(template).render(context)
@@ -223,6 +229,7 @@ def _context(compiled: CompiledModel, format_name: str, version: str) -> dict[st
         "version": version,
         "tinyaot_version": metadata.version("tinyaot"),
         "target": target,
+        "driver": bool(compiled.program.npu),
         "board": None if target.board is None else get_board(target.board),
         "optimize": compiled.optimize,
         "report": report,

@@ -105,9 +105,19 @@ class OperatorProfile:
     workspace_bytes: int
 
     @property
+    def on_npu(self) -> bool:
+        """Whether the NPU computes it: the count is of the call alone."""
+        return self.kind == "npu_region"
+
+    @property
     def limit(self) -> str:
-        """`compute`, `load`, `requantize` or `other`; see `bound.py`."""
-        return self.bound.name(self.count)
+        """`compute`, `load`, `requantize` or `other`, see `bound.py`; or `npu`."""
+        return "npu" if self.on_npu else self.bound.name(self.count)
+
+    @property
+    def macs_per_count(self) -> float | None:
+        """None without multiply-accumulates of the core's own."""
+        return self.macs / self.count if self.macs and self.count and not self.on_npu else None
 
 
 @dataclass(frozen=True)
@@ -199,7 +209,7 @@ class Profile:
                     "count": one.count,
                     "share": one.count / max(1, self.operator_total),
                     "macs": one.macs,
-                    "macs_per_count": one.macs / one.count if one.macs and one.count else None,
+                    "macs_per_count": one.macs_per_count,
                     "bound": one.limit,
                     "bound_instructions": one.bound.parts(),
                     "weight_bytes": one.weight_bytes,
@@ -303,14 +313,27 @@ def make_profile(lowered: Lowered, target: Target, counts: Counts, flash: Flash)
         flash_code_bytes=flash.code,
         flash_weight_bytes=flash.weights,
         sources={name: function_source(source, name) for name in dict.fromkeys(functions)},
-        notes=graph.notes,
+        notes=(*_npu_notes(operators, target, counts.quantity), *graph.notes),
+    )
+
+
+def _npu_notes(
+    operators: Sequence[OperatorProfile], target: Target, quantity: Quantity
+) -> tuple[str, ...]:
+    regions = sum(one.on_npu for one in operators)
+    if not regions or target.npu is None:
+        return ()
+    what = "region runs" if regions == 1 else "regions run"
+    return (
+        f"{regions} {what} on the {target.npu.name}: {quantity.name} are the core's, and the NPU's "
+        "own work is not among them",
     )
 
 
 def function_source(source: str, name: str) -> str:
     """The C of one kernel of the generated file, with the comment above it."""
     match = re.search(
-        rf"^(?:/\*(?:(?!\*/).)*?\*/\n)?static void {name}\(.*?^}}\n",
+        rf"^(?:/\*(?:(?!\*/).)*?\*/\n)?static \w+ {name}\(.*?^}}\n",
         source,
         re.DOTALL | re.MULTILINE,
     )
@@ -319,7 +342,8 @@ def function_source(source: str, name: str) -> str:
 
 def _calls(source: str) -> dict[int, str]:
     """The statement that calls each operator."""
-    found = re.findall(r"^    TINYAOT_OPERATOR\((\d+), (.*)\);$", source, re.MULTILINE)
+    pattern = r"^    TINYAOT_OPERATOR\((\d+), (?:status = )?(.*)\);$"
+    found = re.findall(pattern, source, re.MULTILINE)
     return {int(index): f"{call};" for index, call in found}
 
 

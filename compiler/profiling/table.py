@@ -36,7 +36,7 @@ def operator_table(profile: Profile) -> Table:
             f"{one.count / total:.1%}",
             "█" * round(BAR * one.count / largest) or "▏",
             f"{one.macs:,}" if one.macs else "",
-            f"{one.macs / one.count:.2f}" if one.macs and one.count else "",
+            "" if one.macs_per_count is None else f"{one.macs_per_count:.2f}",
             one.limit,
             f"{one.arena_bytes:,}",
             f"{one.weight_bytes:,}",
@@ -54,12 +54,14 @@ def facts_of(profile: Profile) -> dict[str, str]:
         spread = "the same in all" if min(runs) == max(runs) else f"at most {max(runs):,}, of"
         said += f" (the least; {spread} {len(runs)} runs)"
     macs = sum(one.macs for one in profile.operators)
+    own = sum(one.macs for one in profile.operators if not one.on_npu)
+    of_core = "" if own == macs else f"{own:,} on the core, "
     outside = profile.total - profile.operator_total
     return {
         unit: said,
         "  counted by": profile.quantity.source,
         "  outside of operators": f"{outside:,}",
-        "multiply-accumulates": f"{macs:,} ({macs / max(1, profile.total):.2f} per count)",
+        "multiply-accumulates": f"{macs:,} ({of_core}{own / max(1, profile.total):.2f} per count)",
         "arena": f"{profile.arena_bytes:,} bytes",
         **({"state": f"{profile.state_bytes:,} bytes"} if profile.state_bytes else {}),
         "stack": "not measured"

@@ -196,7 +196,6 @@ def test_zephyrs_cmake_builds_the_module(tmp_path: Path) -> None:
     run("cmake", "--build", tmp_path / "build")
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 def test_west_takes_the_module(tmp_path: Path) -> None:
     pytest.importorskip("west", reason="pip install west")
     from west.manifest import Manifest
@@ -367,6 +366,39 @@ def test_an_export_is_repeatable_and_replaces_itself(format_name: str, tmp_path:
     for name, text in written.items():
         assert not re.search(r"\{\{|\{%|\}\}\}", text), name
         assert "README" in name or name.endswith((".c", ".h")) or text.endswith("\n")
+
+
+@needs_cmake
+@needs_emulator
+def test_a_model_for_an_npu_is_linked_with_its_driver(tmp_path: Path) -> None:
+    pytest.importorskip("ethosu.vela", reason="pip install 'tinyaot[ethos-u]'")
+    model = compile_model(network(), "cortex-m55+ethos-u55-128", name="pair")
+    assert model.program.npu
+    folder = tmp_path / "package"
+    export_model(model, "cmake", folder)
+    headers = Path(__file__).parents[2] / "targets" / "ethos_u" / "driver"
+    text = (
+        "cmake_minimum_required(VERSION 3.16)\nproject(app C)\n{driver}"
+        f"find_package(tinyaot_pair CONFIG REQUIRED PATHS {folder})\n"
+    )
+    driver = (
+        "add_library(ethosu_core_driver INTERFACE)\n"
+        f"target_include_directories(ethosu_core_driver INTERFACE {headers})\n"
+    )
+    flags = " ".join(model.target.flags)
+    configure = ["cmake", "-S", tmp_path, "-DCMAKE_SYSTEM_NAME=Generic", f"-DCMAKE_C_FLAGS={flags}",
+                 "-DCMAKE_C_COMPILER=arm-none-eabi-gcc",
+                 "-DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY"]  # fmt: skip
+    (tmp_path / "CMakeLists.txt").write_text(text.format(driver=driver))
+    run(*configure, "-B", tmp_path / "build")
+    run("cmake", "--build", tmp_path / "build")
+    (tmp_path / "CMakeLists.txt").write_text(text.format(driver=""))
+    done = subprocess.run(
+        [*configure, "-B", tmp_path / "other"], capture_output=True, text=True, check=False
+    )
+    assert "add ethos-u-core-driver" in done.stderr
+    with pytest.raises(TinyaotError, match="Arduino has no driver"):
+        export_model(model, "arduino", tmp_path / "arduino")
 
 
 def test_mistakes_are_refused(tmp_path: Path) -> None:

@@ -258,6 +258,18 @@ def test_a_browser_shows_the_page(tmp_path: Path) -> None:
     assert rows == ["1", "1"]
 
 
+def test_the_npus_own_work_is_not_counted() -> None:
+    pytest.importorskip("ethosu.vela", reason="pip install 'tinyaot[ethos-u]'")
+    one = profile("cortex-m55+ethos-u55-128")
+    (region,) = (operator for operator in one.operators if operator.on_npu)
+    assert region.limit == "npu"
+    assert region.macs
+    assert region.macs_per_count is None
+    assert f"static int32_t {region.function}(" in one.sources[region.function]
+    assert region.call.startswith(f"{region.function}(")
+    assert one.notes[0].startswith("1 region runs on the ethos-u55-128")
+
+
 def test_the_host_counts_nothing() -> None:
     model = compiled("host")
     with pytest.raises(TinyaotError, match="nothing is counted on host"):
