@@ -22,6 +22,7 @@ from tinyaot.compiler.layers import (
     values_of,
 )
 from tinyaot.compiler.memory.layout import plan_memory
+from tinyaot.compiler.npu.partition import partition
 from tinyaot.compiler.pipeline import Lowered
 from tinyaot.compiler.reference import evaluate
 from tinyaot.compiler.scheduling import schedule_graph
@@ -38,12 +39,13 @@ from tinyaot.targets import (
 )
 
 if TYPE_CHECKING:
+    from tinyaot.compiler.npu.report import NpuReport
     from tinyaot.compiler.profiling.profile import Profile
 
 Array = NDArray[Any]
 Inputs = Mapping[str, Array] | Sequence[Array] | Array
 
-_RUNNERS = ("qemu", "host", "reference")
+_RUNNERS = ("qemu", "host", "reference", "ethosu-model")
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,8 @@ class CompiledModel:
             inputs: arrays by input name, in the model's order, or one array for a single input;
                 quantized, or float to be quantized with the input's scale and zero point.
             on: `qemu` emulates the target's core, `host` runs the model here with portable
-                kernels, `reference` interprets its integer graph in numpy.
+                kernels, `reference` interprets its integer graph in numpy, `ethosu-model` is `host`
+                with the NPU's part in the functional model.
 
         Returns:
             The quantized outputs in the model's order.
@@ -237,11 +240,17 @@ class CompiledModel:
         if on == "reference":
             return self._interpreted(tensors, keep_state)
         data = [[array.tobytes() for array in one] for one in tensors]
-        target = get_target("host") if on == "host" else self.target
+        target = self.target if on == "qemu" else get_target("host")
+        if on == "ethosu-model" and self._lowered.partition is None:
+            raise TinyaotError(
+                f"{self.target.name} has no NPU", f"name one: {self.target.name}+ethos-u55-128"
+            )
+        # What the NPU computes is computed by portable kernels on the host, unless it is modelled.
+        graph = self.graph if on == "ethosu-model" else None
         chosen = get_board(board) if board is not None else None
         with tempfile.TemporaryDirectory(prefix="tinyaot-") as scratch:
             folder = directory if directory is not None else Path(scratch)
-            program = self.program if target == self.target else self._program_for(target)
+            program = self.program if target == self.target else self._program_for(target, graph)
             program = replace(program, resets=program.resets and not keep_state)
             image = build_image(
                 program,
@@ -324,10 +333,13 @@ class CompiledModel:
             got = [interpreted(self._lowered.portable, one) for one in tensors]
         else:
             found: list[dict[str, Array]] = [{} for _ in tensors]
-            target = get_target("host") if on == "host" else self.target
+            target = self.target if on == "qemu" else get_target("host")
             for part in observed_parts(self._lowered.portable):
-                program = self._program_for(target, part)
-                lowered = replace(self._lowered, graph=part, program=program)
+                split = part
+                if on == "ethosu-model" and self.target.npu is not None:
+                    split = partition(part, self.target.npu).graph
+                program = self._program_for(target, split)
+                lowered = replace(self._lowered, graph=split, program=program)
                 measured = CompiledModel(lowered, target, self.optimize).measure(
                     inputs, on, board=board
                 )
@@ -402,6 +414,14 @@ class CompiledModel:
             for one in inputs
         ]
 
+    def npu_report(self) -> NpuReport | None:
+        """What the NPU does and costs, operation by operation; None if the target has none."""
+        if self._lowered.partition is None or self.target.npu is None:
+            return None
+        from tinyaot.compiler.npu.report import npu_report
+
+        return npu_report(self._lowered.partition, self.target.npu)
+
     def report(self) -> Report:
         """What the model costs in MACs and memory; nothing is built or run."""
         graph, operators = self._lowered.graph, self._lowered.operators
@@ -429,8 +449,13 @@ class CompiledModel:
                 )
                 for operator in operators
             ),
-            notes=(*graph.notes, *self._lowered.notes),
+            notes=(*graph.notes, *self._lowered.notes, *self._fallbacks()),
         )
+
+    def _fallbacks(self) -> tuple[str, ...]:
+        """A note for each operator that the NPU leaves to the CPU."""
+        parts = self._lowered.partition
+        return () if parts is None else parts.notes(str(self.target.npu and self.target.npu.name))
 
     def _ordered(self, inputs: Inputs) -> list[Array]:
         """The inputs in the model's order, quantized and of the right shape."""

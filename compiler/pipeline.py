@@ -13,7 +13,7 @@ from tinyaot.compiler.frontend import import_model
 from tinyaot.compiler.frontend.imported import Port
 from tinyaot.compiler.graph import Graph
 from tinyaot.compiler.legalize import legalize
-from tinyaot.compiler.memory.layout import MemoryLayout, plan_memory
+from tinyaot.compiler.memory.layout import MemoryLayout, check_size, plan_memory
 from tinyaot.compiler.npu.partition import Partition, partition
 from tinyaot.compiler.scheduling import Built, Operator, Pick, schedule_graph
 from tinyaot.compiler.transform import prepare_for_processor, simplify
@@ -105,6 +105,8 @@ def lower(
     progress("plan memory")
     layout = plan_memory(graph, operators)
     dumped.write("memory.txt", layout.format)
+    if target.npu is not None and target.npu.arena_size is not None:
+        check_size(layout, target.npu.arena_size)
     progress("emit")
     program = emit_program(graph, operators, layout, target)
     for file in program.files:

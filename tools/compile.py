@@ -21,6 +21,19 @@ from tinyaot.tools.console import (
     stdout,
 )
 from tinyaot.tools.model import compile_file
+from tinyaot.tools.npu_options import (
+    ArenaSize,
+    NpuCodegen,
+    NpuConfig,
+    NpuGenerator,
+    NpuGoal,
+    NpuMemory,
+    NpuOnly,
+    NpuSystem,
+    Optimise,
+    npu_options,
+)
+from tinyaot.tools.npu_table import npu_document, npu_facts, npu_operations
 from tinyaot.tools.options import (
     Debug,
     DumpIR,
@@ -69,6 +82,13 @@ def compile_command(
     ] = False,
     tuning_log: TuningLog = None,
     tuned: Tuned = True,
+    npu_system: NpuSystem = None,
+    npu_memory: NpuMemory = None,
+    npu_config: NpuConfig = None,
+    optimise: Optimise = NpuGoal.performance,
+    arena_size: ArenaSize = None,
+    npu_codegen: NpuCodegen = NpuGenerator.own,
+    npu_only: NpuOnly = False,
     dump_ir: DumpIR = None,
     json: Json = False,
     verbose: Verbose = False,
@@ -77,7 +97,17 @@ def compile_command(
     """Compile a model to C and write it as a Model Library Format tar."""
     with progress() as step:
         compiled = compile_file(
-            model, target, name, dump_ir, optimize.value, step, tuning_log, tuned
+            model,
+            target,
+            name,
+            dump_ir,
+            optimize.value,
+            step,
+            tuning_log,
+            tuned,
+            npu_options(
+                npu_system, npu_memory, npu_config, optimise, arena_size, npu_codegen, npu_only
+            ),
         )
         step("write the library")
         path = _save(compiled, output)
@@ -108,6 +138,9 @@ def compile_command(
         ],
         "notes": list(report.notes),
     }
+    on_npu = compiled.npu_report()
+    if on_npu is not None:
+        document["npu"] = npu_document(on_npu)
     if json:
         document["notes"] += [reason] if reason else []
         print_json(document)
@@ -123,6 +156,8 @@ def compile_command(
     table.add_row("operators", ", ".join(kinds))
     sources = (f"{count} {source}" for source, count in document["sizes"].items())
     table.add_row("sizes", ", ".join(sources))
+    if on_npu is not None:
+        npu_facts(table, on_npu)
     for note in report.notes:
         table.add_row("note", note)
     table.add_row("written", str(path))
@@ -130,6 +165,9 @@ def compile_command(
     if per_operator:
         stdout().print()
         stdout().print(_operators(report))
+        if on_npu is not None:
+            stdout().print()
+            stdout().print(npu_operations(on_npu))
 
 
 def _operators(report: Report) -> Table:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tinyaot.targets import TinyaotError, get_target
 
@@ -21,6 +21,7 @@ def compile_file(
     progress: Callable[[str], None],
     tuning_logs: Sequence[Path] | None = None,
     tuned: bool = True,
+    npu: Mapping[str, Any] | None = None,
 ) -> CompiledModel:
     """`compile_model` with errors that name the file.
 
@@ -39,6 +40,7 @@ def compile_file(
             optimize=optimize,
             tuning_logs=tuning_logs or (),
             tuned=tuned,
+            npu=npu,
             dump_ir=dump_ir,
             progress=progress,
         )

@@ -11,6 +11,18 @@ import typer
 from tinyaot.targets import TinyaotError, get_board
 from tinyaot.tools.console import print_json, progress, stdout
 from tinyaot.tools.model import compile_file
+from tinyaot.tools.npu_options import (
+    ArenaSize,
+    NpuCodegen,
+    NpuConfig,
+    NpuGenerator,
+    NpuGoal,
+    NpuMemory,
+    NpuOnly,
+    NpuSystem,
+    Optimise,
+    npu_options,
+)
 from tinyaot.tools.options import (
     BoardName,
     Debug,
@@ -39,6 +51,7 @@ class Runner(str, Enum):
     qemu = "qemu"
     host = "host"
     reference = "reference"
+    ethosu_model = "ethosu-model"
 
 
 def run_command(
@@ -47,8 +60,9 @@ def run_command(
     on: Annotated[
         Runner,
         typer.Option(
-            help="The emulated core; this machine, with portable kernels; or the integer graph "
-            "without any C, interpreted in numpy."
+            help="The emulated core; this machine, with portable kernels; the integer graph "
+            "without any C, interpreted in numpy; or this machine with the NPU's part in a "
+            "functional model."
         ),
     ] = Runner.qemu,
     board: BoardName = None,
@@ -106,6 +120,13 @@ def run_command(
     optimize: Optimize = Optimization.balanced,
     tuning_log: TuningLog = None,
     tuned: Tuned = True,
+    npu_system: NpuSystem = None,
+    npu_memory: NpuMemory = None,
+    npu_config: NpuConfig = None,
+    optimise: Optimise = NpuGoal.performance,
+    arena_size: ArenaSize = None,
+    npu_codegen: NpuCodegen = NpuGenerator.own,
+    npu_only: NpuOnly = False,
     dump_ir: DumpIR = None,
     json: Json = False,
     verbose: Verbose = False,
@@ -133,7 +154,17 @@ def run_command(
         from tinyaot.tools.result import Result
 
         compiled = compile_file(
-            model, target, None, dump_ir, optimize.value, step, tuning_log, tuned
+            model,
+            target,
+            None,
+            dump_ir,
+            optimize.value,
+            step,
+            tuning_log,
+            tuned,
+            npu_options(
+                npu_system, npu_memory, npu_config, optimise, arena_size, npu_codegen, npu_only
+            ),
         )
         if input_file is None:
             from tinyaot.compiler.oracle import random_inputs

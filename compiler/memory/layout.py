@@ -10,6 +10,7 @@ from tinyaot.compiler.memory.check import check_plan, format_map
 from tinyaot.compiler.memory.planner import ArenaPlan, Buffer, InPlace, plan_arena
 from tinyaot.compiler.scheduling import Operator
 from tinyaot.schedules.workload import Reshape
+from tinyaot.targets import TinyaotError
 
 # Kernels read activations in words and keep int16 and int32 in their workspace.
 _TENSOR_ALIGNMENT = 4
@@ -91,6 +92,23 @@ def plan_memory(graph: Graph, operators: Sequence[Operator]) -> MemoryLayout:
         if (owners[operator.node.output], owners[name]) in overlays
     )
     return MemoryLayout(tuple(buffers), plan, owners, tuple(workspaces), aliased)
+
+
+def check_size(layout: MemoryLayout, limit: int) -> None:
+    """Holds an arena against the memory there is for it.
+
+    Raises:
+        TinyaotError: it is larger; names what takes most.
+    """
+    if layout.plan.size <= limit:
+        return
+    largest = max(layout.buffers, key=lambda buffer: buffer.size)
+    raise TinyaotError(
+        f"the arena needs {layout.plan.size} bytes of RAM and there are {limit}; the largest part "
+        f"is {largest.name} ({largest.size})",
+        "allow a larger arena",
+        "use a model with smaller activations, such as a smaller input or fewer channels",
+    )
 
 
 def _owners(graph: Graph) -> dict[str, str]:

@@ -50,6 +50,13 @@ class Partition:
     regions: Mapping[str, CompiledRegion]
     fallbacks: tuple[Fallback, ...]
 
+    def notes(self, accelerator: str) -> tuple[str, ...]:
+        """A line for each operator that stays on the CPU."""
+        return tuple(
+            f"on the CPU, not on {accelerator}: {one.origin}: {one.reason}"
+            for one in self.fallbacks
+        )
+
 
 def partition(
     graph: Graph, npu: Npu, decisions: Mapping[Workload, Decisions] | None = None

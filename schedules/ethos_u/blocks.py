@@ -74,7 +74,10 @@ def choose_block(
     Raises:
         ValueError: a decision is not valid for the operation.
     """
-    ranked = list(_ranked(vela.job_of(operation, (0, 0, 0)), _weight_bytes(operation), npu))
+    job, weight_bytes = vela.job_of(operation, (0, 0, 0)), _weight_bytes(operation)
+    if copy is not None and not decisions:
+        return _cheapest(job, weight_bytes, npu, copy, depth)
+    ranked = list(_ranked(job, weight_bytes, npu))
     costs = {block: (direct, held) for block, direct, held in ranked}
     knobs = space(operation, npu)
     values = {knob: valid[0] for knob, valid in knobs.items()}
@@ -93,6 +96,16 @@ def choose_block(
             values["block"] = pack(block)
     block = unpack(values["block"])
     return BlockChoice(block, bool(values["copied"]), costs[block][values["copied"]])
+
+
+@functools.cache
+def _cheapest(
+    job: vela.Job, weight_bytes: int, npu: Npu, copy: bool, depth: int | None
+) -> BlockChoice:
+    ranked = _ranked(job, weight_bytes, npu)
+    fitting = [one for one in ranked if depth is None or one[0][2] == depth] or ranked
+    block, direct, held = min(fitting, key=lambda one: (one[2] if copy else one[1]).cycles)
+    return BlockChoice(block, copy, held if copy else direct)
 
 
 def _weight_bytes(operation: Operation) -> int:

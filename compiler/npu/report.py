@@ -1,0 +1,164 @@
+"""What the NPU's part of a model costs, operation by operation, and what Vela makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tinyaot.compiler.npu.estimate import estimate_stream
+from tinyaot.compiler.npu.partition import Fallback, Partition
+from tinyaot.compiler.npu.region import CompiledRegion
+from tinyaot.schedules.ethos_u.memory import usage
+from tinyaot.schedules.workload_npu import NpuRegion
+from tinyaot.targets import TinyaotError
+from tinyaot.targets.ethos_u.accelerator import Npu
+
+
+@dataclass(frozen=True)
+class NpuOperation:
+    """One command of the NPU.
+
+    Attributes:
+        origin: the model node.
+        kind: such as `conv2d`.
+        cycles: estimated, waiting for nothing.
+        utilisation: share of the multipliers in use, 0 to 1.
+        block: height, width, depth of the output block.
+        sram_bytes: feature maps alive in the workspace.
+        constant_bytes: weights and scales, encoded.
+        copied: whether DMA brings them to SRAM before.
+        bound: what takes longest: `compute`, `SRAM` or `flash`.
+    """
+
+    origin: str
+    kind: str
+    cycles: int
+    utilisation: float
+    block: tuple[int, int, int]
+    sram_bytes: int
+    constant_bytes: int
+    copied: bool
+    bound: str
+
+
+@dataclass(frozen=True)
+class NpuReport:
+    """All that the NPU does in one inference.
+
+    Attributes:
+        accelerator, system, memory: names.
+        operations: in the order they run.
+        cycles: estimated, transfers and waits included.
+        sram_bytes: the largest workspace; inputs and outputs lie outside.
+        flash_bytes: weights, tables and commands.
+        dma_bytes: copied from flash to SRAM.
+        fallbacks: what stays on the CPU.
+    """
+
+    accelerator: str
+    system: str
+    memory: str
+    operations: tuple[NpuOperation, ...]
+    cycles: int
+    sram_bytes: int
+    flash_bytes: int
+    dma_bytes: int
+    fallbacks: tuple[Fallback, ...]
+
+
+@dataclass(frozen=True)
+class VelaFigures:
+    """Vela's compilation of a whole network for the same system.
+
+    Attributes:
+        cycles: of its command stream, by the same estimate as ours.
+        own_cycles: by Vela itself.
+        sram_bytes, flash_bytes: as Vela reports them.
+    """
+
+    cycles: int
+    own_cycles: int
+    sram_bytes: int
+    flash_bytes: int
+
+
+def npu_report(parts: Partition, npu: Npu) -> NpuReport:
+    """What the regions of a partition cost."""
+    operations: list[NpuOperation] = []
+    cycles = dma = flash = sram = 0
+    for region in parts.regions.values():
+        estimate = estimate_stream(region.stream, npu)
+        operations += _operations(region, npu)
+        cycles += estimate.cycles
+        dma += estimate.dma_bytes
+        flash += sum(array.nbytes for array in region.node.constants.values())
+        assert isinstance(region.node.workload, NpuRegion)
+        sram = max(sram, region.node.workload.workspace)
+    return NpuReport(
+        npu.name,
+        npu.system,
+        npu.memory,
+        tuple(operations),
+        cycles,
+        sram,
+        flash,
+        dma,
+        parts.fallbacks,
+    )
+
+
+def _operations(region: CompiledRegion, npu: Npu) -> list[NpuOperation]:
+    estimate = estimate_stream(region.stream, npu)
+    own = [operation for operation, _ in region.operations]
+    alive = usage(own, (*region.node.inputs, *region.node.outputs))
+    result = []
+    for (operation, choice), kernel, sram in zip(
+        region.operations, estimate.kernels, alive, strict=True
+    ):
+        sources = (kernel.operation.weights, kernel.operation.scales)
+        result.append(
+            NpuOperation(
+                operation.origin,
+                operation.kind,
+                kernel.cost.cycles,
+                kernel.macs_per_cycle,
+                choice.block,
+                sram,
+                sum(length for one in sources if one is not None for _, length in one.ranges),
+                choice.copied,
+                kernel.cost.bound,
+            )
+        )
+    return result
+
+
+def vela_figures(network: bytes, npu: Npu) -> VelaFigures | None:
+    """Vela's compilation of a TFLite file; None if it leaves something to the CPU.
+
+    Raises:
+        TinyaotError: Vela is not installed.
+    """
+    from tinyaot.targets.ethos_u.model import parse_driver_payload
+    from tinyaot.targets.ethos_u.regor import compile_network
+
+    config = npu.config_file.read_text(encoding="utf-8")
+    try:
+        compiled = compile_network(
+            network,
+            npu.name,
+            macs=npu.macs,
+            cores=npu.cores,
+            system=npu.system,
+            memory=npu.memory,
+            config=config,
+            optimise=npu.optimise,
+            arena_bytes=npu.arena_size,
+        )
+    except TinyaotError:
+        return None
+    estimate = estimate_stream(parse_driver_payload(compiled.payload), npu)
+    return VelaFigures(
+        estimate.cycles,
+        compiled.cycles,
+        compiled.sram_bytes,
+        len(compiled.read_only) + len(compiled.payload),
+    )
