@@ -52,11 +52,13 @@ _RULE_MODULES = (
     "tinyaot.schedules.cortex_m.dsp_dense",
     "tinyaot.schedules.cortex_m.dsp_elementwise",
     "tinyaot.schedules.cortex_m.dsp_pooling",
+    "tinyaot.schedules.cortex_m.dsp_products",
     "tinyaot.schedules.cortex_m.dsp_softmax",
     "tinyaot.schedules.cortex_m.mve_convolution",
     "tinyaot.schedules.cortex_m.mve_depthwise",
     "tinyaot.schedules.cortex_m.mve_dense",
     "tinyaot.schedules.cortex_m.mve_elementwise",
+    "tinyaot.schedules.cortex_m.mve_products",
     "tinyaot.schedules.cortex_m.mve_reduction",
 )
 

@@ -21,7 +21,15 @@ from tinyaot.compiler.legalize.fixed_point import quantize_multiplier
 from tinyaot.compiler.memory.layout import plan_memory
 from tinyaot.compiler.reference import evaluate
 from tinyaot.compiler.scheduling import Operator, schedule_graph
-from tinyaot.schedules.workload import Add, Conv2D, DepthwiseConv2D, Requantize, Workload
+from tinyaot.schedules.workload import (
+    Add,
+    Conv2D,
+    DepthwiseConv2D,
+    Multiply,
+    Requantize,
+    Workload,
+)
+from tinyaot.schedules.workload_elementwise import QuantizedBinary
 from tinyaot.targets import build_image, get_target, run_image
 
 FULL = (-128, 127)
@@ -116,10 +124,15 @@ def convolution(
 
 
 def depthwise(
-    rng: Random, kernel: tuple[int, int], channels: int, multiplier: int = 1, largest: int = 12
+    rng: Random,
+    kernel: tuple[int, int],
+    channels: int,
+    multiplier: int = 1,
+    largest: int = 12,
+    **fixed: Any,
 ) -> Case:
-    """A depthwise convolution."""
-    shapes = spatial(rng, channels, largest=largest, kernel=kernel)
+    """Of random shapes but for what is fixed."""
+    shapes = spatial(rng, channels, largest=largest, kernel=kernel) | fixed
     outputs = channels * multiplier
     shapes["output_shape"] += (outputs,)
     constants = {
@@ -249,3 +262,35 @@ def addition(rng: Random) -> Case:
         surroundings["clamp"],
     )
     return Case(workload, (size, size), size)
+
+
+def product(rng: Random) -> Case:
+    """Rows of any length; either input may be repeated along the axes before them."""
+    axes = int(rng.integers(1, 4))
+    shape = (*(int(size) for size in rng.integers(1, 5, axes - 1)), int(rng.integers(4, 600)))
+    repeated = rng.integers(0, 2, (2, axes)).astype(bool)
+    repeated[:, -1] = False
+    repeated[int(rng.integers(0, 2))] = False
+    steps, sizes = [], []
+    for axes_repeated in repeated:
+        own = [1 if gone else size for gone, size in zip(axes_repeated, shape, strict=True)]
+        strides = [math.prod(own[axis + 1 :]) for axis in range(axes)]
+        steps.append(
+            tuple(0 if gone else step for gone, step in zip(axes_repeated, strides, strict=True))
+        )
+        sizes.append(math.prod(own))
+    factor = quantize_multiplier(float(np.exp(rng.normal(-4.5, 0.6))))
+    surroundings = quantization(rng)
+    zero_points = int(rng.integers(-128, 128)), int(rng.integers(-128, 128))
+    zero_point, clamp = surroundings["output_zero_point"], surroundings["clamp"]
+    workload: Workload
+    if rng.random() < 0.5:
+        rest = (zero_point, clamp, surroundings["rounding"])
+        workload = Multiply(
+            shape, (steps[0], steps[1]), (sizes[0], sizes[1]), zero_points, *factor, *rest
+        )
+    else:
+        factors = (0, 0), (0, 0), factor
+        place = "multiply", "int8", shape, (steps[0], steps[1])
+        workload = QuantizedBinary(*place, zero_points, 0, factors, zero_point, clamp)
+    return Case(workload, (sizes[0], sizes[1]), math.prod(shape))

@@ -31,13 +31,6 @@ def _one_channel(
     return Channels(none, np.zeros(1, np.int64), *bounds, steps, clamp[0] + 1, np.array([scale]))
 
 
-def _stream(found: Vector, bias: int, clamp: tuple[int, int]) -> Constants:
-    """What `requantize_flat` reads, for sums that lack a bias."""
-    offset = found.offset + (bias << found.position)
-    rest = np.concatenate([found.factor, offset, found.correction]) & 0xFFFFFFFF
-    return {"stream": np.concatenate([found.head(clamp), rest.astype(np.uint32).view(np.int32)])}
-
-
 def _solve_mean(workload: Mean) -> Vector:
     low, high = (workload.reduced * (bound - workload.input_zero_point) for bound in (-128, 127))
     zero_point, clamp = workload.output_zero_point, workload.clamp
@@ -79,7 +72,7 @@ def mean(workload: Mean, decisions: Decisions) -> Kernel:
 
     def pack(constants: Constants) -> Constants:
         bias = -reduced * workload.input_zero_point
-        return _stream(_solve_mean(workload), bias, workload.clamp)
+        return {"stream": _solve_mean(workload).flat(bias, workload.clamp)}
 
     return Kernel(mean, pack, _SUM_HEADERS)
 
@@ -162,7 +155,7 @@ def average_pool2d(workload: Pool2D, decisions: Decisions) -> Kernel:
             )
 
     def pack(constants: Constants) -> Constants:
-        return _stream(_solve_average(workload), 0, workload.clamp)
+        return {"stream": _solve_average(workload).flat(0, workload.clamp)}
 
     return Kernel(average_pool2d, pack, _SUM_HEADERS)
 

@@ -73,6 +73,11 @@ class Vector:
             columns.append(self.correction)
         return as_int32(np.stack(columns, axis=1))
 
+    def flat(self, bias: int, clamp: tuple[int, int]) -> NDArray[np.int32]:
+        """What `tinyaot_mve_requantize_flat` reads, for sums of one channel that lack a bias."""
+        rest = [self.factor, self.offset + (bias << self.position), self.correction]
+        return np.concatenate([self.head(clamp), as_int32(np.concatenate(rest))])
+
 
 def is_signed(zero_point: int, clamp: tuple[int, int], rounding: str) -> bool:
     """Whether outputs below the zero point exist and round to the other side."""

@@ -38,7 +38,7 @@
     "strb r11, [r2], #4\n"
 
 /* y = sat8((addend + (factor0 * (x0 << 8) >> 16) + (factor1 * (x1 << 8) >> 16)) >> 20):
- * `solve_add` of requantize.py. `size` is a multiple of 4 and not 0. */
+ * `solve_add_high_word` of addition.py. `size` is a multiple of 4 and not 0. */
 TINYAOT_DSP_ASM void tinyaot_dsp_add_words(const int8_t *x0, const int8_t *x1, int8_t *y,
     int32_t size, int32_t factor0, int32_t factor1, int32_t addend)
 {
@@ -180,6 +180,31 @@ TINYAOT_DSP_FUNCTION void tinyaot_dsp_max(int8_t *y, const int8_t *x, int32_t pi
         }
     }
     __builtin_memcpy(y, &greatest, 4);
+}
+
+/* Products (a - zero_a) * (b - zero_b) as `reference_rounding` of requantize.py scales them:
+ * "double" rounds away from zero, for which the product's sign stands. y may be a or b. */
+#define TINYAOT_DSP_MULTIPLY(INSTRUCTION, SIGN) \
+    for (int32_t i = 0; i < size; ++i) { \
+        const int32_t twice = (a[i] - zero_a) * (2 * b[i] - 2 * zero_b); \
+        int32_t scaled; \
+        __asm(INSTRUCTION " %0, %1, %2" : "=r"(scaled) : "r"(twice), "r"(multiplier)); \
+        scaled = (scaled + addend + (SIGN)) >> right; \
+        __asm("ssat %0, #8, %1" : "=r"(scaled) : "r"(scaled) : "cc"); \
+        y[i] = (int8_t)scaled; \
+    }
+#define TINYAOT_DSP_MULTIPLY_PARAMETERS \
+    const int8_t *a, const int8_t *b, int8_t *y, int32_t size, int32_t zero_a, int32_t zero_b, \
+        int32_t multiplier, int32_t addend, int32_t right
+
+TINYAOT_DSP_FUNCTION void tinyaot_dsp_multiply_double(TINYAOT_DSP_MULTIPLY_PARAMETERS)
+{
+    TINYAOT_DSP_MULTIPLY("smmulr", twice >> 31)
+}
+
+TINYAOT_DSP_FUNCTION void tinyaot_dsp_multiply_single(TINYAOT_DSP_MULTIPLY_PARAMETERS)
+{
+    TINYAOT_DSP_MULTIPLY("smmul", 0)
 }
 
 #endif

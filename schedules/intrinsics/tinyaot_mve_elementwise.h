@@ -99,6 +99,26 @@ TINYAOT_MVE_FUNCTION void tinyaot_mve_lookup(
                    : "lr", "cc", "memory");
 }
 
+/* y[i] = (a[i] - zero_a) * (b[i] - zero_b). */
+TINYAOT_MVE_FUNCTION void tinyaot_mve_products(int32_t *y, const int8_t *a, const int8_t *b,
+    int32_t size, int32_t zero_a, int32_t zero_b)
+{
+    int32x4_t t, u;
+    __asm volatile("wlstp.32 lr, %[size], 2f\n"
+                   "1:\n\t"
+                   "vldrb.s32 %q[t], [%[a]], #4\n\t"
+                   "vldrb.s32 %q[u], [%[b]], #4\n\t"
+                   "vsub.i32 %q[t], %q[t], %[zero_a]\n\t"
+                   "vsub.i32 %q[u], %q[u], %[zero_b]\n\t"
+                   "vmul.i32 %q[t], %q[t], %q[u]\n\t"
+                   "vstrw.32 %q[t], [%[y]], #16\n\t"
+                   "letp lr, 1b\n"
+                   "2:"
+                   : [a] "+l"(a), [b] "+l"(b), [y] "+r"(y), [t] "=&w"(t), [u] "=&w"(u)
+                   : [size] "r"(size), [zero_a] "r"(zero_a), [zero_b] "r"(zero_b)
+                   : "lr", "cc", "memory");
+}
+
 /* acc[channel] = the sum over rows of `columns` pixels, `pitch` bytes from row to row. */
 TINYAOT_MVE_FUNCTION void tinyaot_mve_sum(int32_t *acc, const int8_t *x, int32_t rows,
     int32_t columns, int32_t pitch, int32_t channels)

@@ -8,130 +8,47 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import kernel_cases
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from kernel_cases import (
+    FULL,
+    HALF,
+    Case,
+    Random,
+    convolution,
+    depthwise,
+    of_shapes,
+    on_colours,
+    on_one_pixel,
+    pointwise,
+    product,
+    quantization,
+    scaling,
+    weight,
+)
 
-from tinyaot.compiler.codegen.module import emit_program
-from tinyaot.compiler.graph import Graph, Node, Tensor
 from tinyaot.compiler.legalize.fixed_point import softmax_exp_table
-from tinyaot.compiler.memory.layout import plan_memory
-from tinyaot.compiler.reference import evaluate
-from tinyaot.compiler.scheduling import Operator, schedule_graph
 from tinyaot.schedules.registry import choose
 from tinyaot.schedules.workload import (
     Add,
-    Conv2D,
-    DepthwiseConv2D,
     FullyConnected,
     Lookup,
     Mean,
     Pool2D,
     Requantize,
     Softmax,
-    Workload,
 )
-from tinyaot.targets import build_image, get_target, run_image
+from tinyaot.targets import get_target
 
 pytestmark = pytest.mark.skipif(
     not shutil.which("arm-none-eabi-gcc") or not shutil.which("qemu-system-arm"),
     reason="needs gcc-arm-none-eabi and qemu-system-arm",
 )
-
-FULL = (-128, 127)
-HALF = 1 << 30
-
-Array = NDArray[Any]
-Random = np.random.Generator
-
-
-@dataclass
-class Case:
-    """A workload, its constants, and the sizes of what it reads and writes."""
-
-    workload: Workload
-    inputs: tuple[int, ...]
-    output: int
-    constants: Mapping[str, Array] = field(default_factory=dict)
-
-
-def of_shapes(workload: Any, constants: Mapping[str, Array]) -> Case:
-    sizes = math.prod(workload.input_shape), math.prod(workload.output_shape)
-    return Case(workload, sizes[:1], sizes[1], constants)
-
-
-def weight(rng: Random, *shape: int) -> Array:
-    return rng.integers(-127, 128, shape).astype(np.int8)
-
-
-def scaling(rng: Random, channels: int, fan_in: int) -> dict[str, Array]:
-    """Bias and factors that bring sums of `fan_in` products to the range of int8."""
-    shift = -math.ceil(math.log2(74 * math.sqrt(fan_in)))
-    return {
-        "bias": rng.integers(-3000, 3000, channels).astype(np.int32),
-        "multiplier": rng.integers(HALF, 2 * HALF, channels).astype(np.int32),
-        "shift": rng.integers(shift, shift + 2, channels).astype(np.int32),
-    }
-
-
-def quantization(rng: Random) -> dict[str, Any]:
-    """With ReLU as models have it, or with anything."""
-    zero_point, clamp = [
-        (-128, FULL),
-        (int(rng.integers(-100, 101)), FULL),
-        (-20, (-20, 90)),
-        (10, (-70, 99)),
-    ][rng.choice(4, p=[0.4, 0.4, 0.1, 0.1])]
-    return {
-        "input_zero_point": int(rng.integers(-128, 128)),
-        "output_zero_point": zero_point,
-        "clamp": clamp,
-        "rounding": str(rng.choice(["double", "single"])),
-    }
-
-
-def spatial(rng: Random, channels: int, *, largest: int, kernel: tuple[int, int]) -> dict[str, Any]:
-    """Shapes of a window over an image; one in four is a batch."""
-    strides = tuple(int(size) for size in rng.choice([1, 2, 3], 2, p=[0.6, 0.3, 0.1]))
-    dilation = tuple(int(size) for size in rng.choice([1, 2], 2, p=[0.8, 0.2]))
-    extent = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
-    padding = (0, 0, 0, 0)
-    if rng.random() < 0.7:
-        padding = tuple(int(rng.integers(0, size)) for size in (*extent, *extent))
-    height, width = (
-        int(rng.integers(max(1, size - before - after), largest))
-        for size, before, after in zip(extent, padding[:2], padding[2:], strict=True)
-    )
-    rows = (height + padding[0] + padding[2] - extent[0]) // strides[0] + 1
-    columns = (width + padding[1] + padding[3] - extent[1]) // strides[1] + 1
-    batch = int(rng.choice([1, 1, 1, 2]))
-    return {
-        "input_shape": (batch, height, width, channels),
-        "output_shape": (batch, rows, columns),
-        "kernel": kernel,
-        "strides": strides,
-        "padding": padding,
-        "dilation": dilation,
-    }
-
-
-def convolution(
-    rng: Random, kernel: tuple[int, int], channels: int, outputs: int, largest: int = 12
-) -> Case:
-    shapes = spatial(rng, channels, largest=largest, kernel=kernel)
-    shapes["output_shape"] += (outputs,)
-    workload = Conv2D(**shapes, groups=1, **quantization(rng))
-    window = (*kernel, channels)
-    constants = {
-        "weight": weight(rng, outputs, *window),
-        **scaling(rng, outputs, math.prod(window)),
-    }
-    return of_shapes(workload, constants)
 
 
 def any_convolution(rng: Random) -> Case:
@@ -139,34 +56,9 @@ def any_convolution(rng: Random) -> Case:
     return convolution(rng, kernel, int(rng.integers(1, 18)), int(rng.integers(1, 12)))
 
 
-def pointwise(rng: Random) -> Case:
-    return convolution(rng, (1, 1), 4 * int(rng.integers(1, 20)), int(rng.integers(1, 20)))
-
-
 def on_words(rng: Random) -> Case:
     kernel = tuple(int(size) for size in rng.integers(1, 4, 2))
     return convolution(rng, kernel, 8 * int(rng.integers(1, 5)), 2 * int(rng.integers(1, 9)))
-
-
-def on_colours(rng: Random) -> Case:
-    return convolution(rng, (3, 3), 3, int(rng.integers(1, 20)))
-
-
-def on_one_pixel(rng: Random) -> Case:
-    return convolution(rng, (1, 1), int(rng.integers(1, 40)), int(rng.integers(1, 9)), largest=2)
-
-
-def depthwise(
-    rng: Random, kernel: tuple[int, int], channels: int, largest: int = 12, **fixed: Any
-) -> Case:
-    shapes = spatial(rng, channels, largest=largest, kernel=kernel) | fixed
-    shapes["output_shape"] += (channels,)
-    workload = DepthwiseConv2D(**shapes, **quantization(rng))
-    constants = {
-        "weight": weight(rng, *kernel, channels),
-        **scaling(rng, channels, math.prod(kernel)),
-    }
-    return of_shapes(workload, constants)
 
 
 def any_depthwise(rng: Random) -> Case:
@@ -290,44 +182,6 @@ def softmax(rng: Random) -> Case:
     return Case(Softmax(rows, depth), (rows * depth,), rows * depth, {"table": table})
 
 
-def copy(size: int) -> Requantize:
-    """The same values."""
-    return Requantize(size, "int8", "int8", 0, 0, HALF, 1, FULL)
-
-
-def graph_of(cases: list[Case]) -> Graph:
-    tensors: dict[str, Tensor] = {}
-    nodes: list[Node] = []
-    inputs: list[str] = []
-    outputs: list[str] = []
-
-    def emit(workload: Workload, sources: list[str], name: str, size: int, **rest: Any) -> str:
-        tensors[name] = Tensor(name, (size,), "int8")
-        nodes.append(Node(workload, tuple(sources), name, origin=name, **rest))
-        return name
-
-    for index, case in enumerate(cases):
-        sources = []
-        for place, size in enumerate(case.inputs):
-            name = f"in{index}_{place}"
-            tensors[name] = Tensor(name, (size,), "int8")
-            inputs.append(name)
-            sources.append(emit(copy(size), [name], f"copy{index}_{place}", size))
-        result = emit(case.workload, sources, f"y{index}", case.output, constants=case.constants)
-        outputs.append(emit(copy(case.output), [result], f"out{index}", case.output))
-    return Graph("cases", tensors, tuple(inputs), tuple(outputs), tuple(nodes))
-
-
-def images(rng: Random, graph: Graph) -> list[list[Array]]:
-    """Inputs with many values between, and inputs of nothing but the extremes."""
-    sizes = [graph.tensors[name].shape for name in graph.inputs]
-    extremes = np.array([-128, 127])
-    return [
-        [rng.integers(-128, 128, size).astype(np.int8) for size in sizes],
-        [rng.choice(extremes, size).astype(np.int8) for size in sizes],
-    ]
-
-
 def any_decisions(rng: Random, cases: list[Case], features: frozenset[str]) -> Any:
     """Some value for every knob."""
     return {
@@ -344,28 +198,9 @@ def any_decisions(rng: Random, cases: list[Case], features: frozenset[str]) -> A
 def check(cases: list[Case], directory: Path, target_name: str, *, tuned: bool = False) -> None:
     """All cases use rules for the core, and compute what the reference says."""
     rng = np.random.default_rng(len(cases))
-    graph = graph_of(cases)
-    target = get_target(target_name)
-    decisions = any_decisions(rng, cases, target.features) if tuned else None
-    operators = schedule_graph(graph, target, decisions)
-    computed: dict[str, Operator] = {
-        operator.node.output: operator for operator in operators if operator.node.output[0] == "y"
-    }
-    portable = [op.node.workload for op in computed.values() if "cortex_m.dsp" not in op.rule]
-    assert not portable
-    program = emit_program(graph, operators, plan_memory(graph, operators), target)
-    image = build_image(program, target, directory=directory)
-    inputs = images(rng, graph)
-    result = run_image(image, [[array.tobytes() for array in one] for one in inputs])
-    for one, outputs in zip(inputs, result.outputs, strict=True):
-        values = evaluate(graph, one)
-        for name, data in zip(graph.outputs, outputs, strict=True):
-            operator = computed[name.replace("out", "y")]
-            np.testing.assert_array_equal(
-                np.frombuffer(data, np.int8),
-                values[name],
-                f"{operator.node.workload} {dict(operator.decisions)}",
-            )
+    features = get_target(target_name).features
+    decisions = any_decisions(rng, cases, features) if tuned else None
+    kernel_cases.check(cases, directory, target_name, "cortex_m.dsp", decisions=decisions)
 
 
 CONVOLUTIONS: tuple[Callable[[Random], Case], ...] = (
@@ -377,7 +212,7 @@ DEPTHWISE: tuple[Callable[[Random], Case], ...] = (
 )
 DENSE: tuple[Callable[[Random], Case], ...] = (any_dense,)
 OTHERS: tuple[Callable[[Random], Case], ...] = (
-    *(pool, pool, global_pool, mean, add, requantize, lookup, softmax),
+    *(pool, pool, global_pool, mean, add, product, requantize, lookup, softmax),
 )
 
 
