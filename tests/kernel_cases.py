@@ -264,8 +264,9 @@ def addition(rng: Random) -> Case:
     return Case(workload, (size, size), size)
 
 
-def product(rng: Random) -> Case:
-    """Rows of any length; either input may be repeated along the axes before them."""
+def rows(rng: Random) -> tuple[tuple[int, ...], tuple[Any, Any], tuple[int, int]]:
+    """Shape, steps and sizes of two inputs in rows of any length; either may be repeated along the
+    axes before them."""
     axes = int(rng.integers(1, 4))
     shape = (*(int(size) for size in rng.integers(1, 5, axes - 1)), int(rng.integers(4, 600)))
     repeated = rng.integers(0, 2, (2, axes)).astype(bool)
@@ -279,6 +280,11 @@ def product(rng: Random) -> Case:
             tuple(0 if gone else step for gone, step in zip(axes_repeated, strides, strict=True))
         )
         sizes.append(math.prod(own))
+    return shape, (steps[0], steps[1]), (sizes[0], sizes[1])
+
+
+def product(rng: Random) -> Case:
+    shape, steps, sizes = rows(rng)
     factor = quantize_multiplier(float(np.exp(rng.normal(-4.5, 0.6))))
     surroundings = quantization(rng)
     zero_points = int(rng.integers(-128, 128)), int(rng.integers(-128, 128))
@@ -286,11 +292,23 @@ def product(rng: Random) -> Case:
     workload: Workload
     if rng.random() < 0.5:
         rest = (zero_point, clamp, surroundings["rounding"])
-        workload = Multiply(
-            shape, (steps[0], steps[1]), (sizes[0], sizes[1]), zero_points, *factor, *rest
-        )
+        workload = Multiply(shape, steps, sizes, zero_points, *factor, *rest)
     else:
         factors = (0, 0), (0, 0), factor
-        place = "multiply", "int8", shape, (steps[0], steps[1])
+        place = "multiply", "int8", shape, steps
         workload = QuantizedBinary(*place, zero_points, 0, factors, zero_point, clamp)
-    return Case(workload, (sizes[0], sizes[1]), math.prod(shape))
+    return Case(workload, sizes, math.prod(shape))
+
+
+def difference(rng: Random) -> Case:
+    """Or a sum, of tensors that may be broadcast."""
+    plain: Any = addition(rng).workload
+    shape, steps, sizes = rows(rng)
+    first, second = zip(plain.multipliers, plain.shifts, strict=True)
+    workload = QuantizedBinary(
+        *(str(rng.choice(["subtract", "add"])), "int8", shape, steps),
+        *(plain.input_zero_points, plain.left_shift),
+        (first, second, (plain.output_multiplier, plain.output_shift)),
+        *(plain.output_zero_point, plain.clamp),
+    )
+    return Case(workload, sizes, math.prod(shape))

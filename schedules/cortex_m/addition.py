@@ -8,13 +8,16 @@ of the output (see `requantize`). Given two factors, every such pair bounds the 
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinyaot.schedules.cortex_m.requantize import requantized
+from tinyaot.schedules.cortex_m.rows import in_rows
 from tinyaot.schedules.registry import UnsuitableError
 from tinyaot.schedules.workload import Add
+from tinyaot.schedules.workload_elementwise import QuantizedBinary
 
 Int64 = NDArray[np.int64]
 
@@ -25,8 +28,9 @@ _HIGH_WORD_TRIALS = 2
 _LINEAR_TRIALS = 12
 
 
-def _outputs(workload: Add) -> Int64:
-    """What an addition gives for every pair of int8 inputs, (256, 256)."""
+def _outputs(workload: Add, sign: int = 1) -> Int64:
+    """What an addition, or with sign -1 a subtraction, gives for every pair of int8 inputs,
+    (256, 256)."""
     scaled = [
         requantized(
             (np.arange(-128, 128, dtype=np.int64) - zero_point) << workload.left_shift,
@@ -38,7 +42,7 @@ def _outputs(workload: Add) -> Int64:
             workload.input_zero_points, workload.multipliers, workload.shifts, strict=True
         )
     ]
-    total = scaled[0][:, None] + scaled[1][None, :]
+    total = scaled[0][:, None] + sign * scaled[1][None, :]
     output = requantized(
         total, workload.output_multiplier, workload.output_shift, workload.rounding
     )
@@ -86,12 +90,13 @@ def _scales(workload: Add) -> list[float]:
     ]
 
 
-def solve_add_linear(workload: Add, fractions: tuple[int, ...]) -> dict[str, int]:
+def solve_add_linear(workload: Add, fractions: tuple[int, ...], sign: int = 1) -> dict[str, int]:
     """Constants of y = clamp((x0 * factor_0 + x1 * factor_1 + addend) >> fraction).
 
     Args:
         workload: what must be computed for all 65536 pairs of inputs.
         fractions: those that may be used, the best first.
+        sign: -1 if the second input is subtracted.
 
     Returns:
         factor_0, factor_1, addend and fraction; no sum leaves 32 bits.
@@ -99,18 +104,20 @@ def solve_add_linear(workload: Add, fractions: tuple[int, ...]) -> dict[str, int
     Raises:
         UnsuitableError: there are none.
     """
-    wanted = _outputs(workload)
     values = np.arange(-128, 128)
+    # In the order in which the output grows.
+    second = values[::sign]
+    wanted = _outputs(workload, sign)[:, ::sign]
     if (np.diff(wanted, axis=1) < 0).any():
-        raise UnsuitableError("the second input does not raise the sum")
+        raise UnsuitableError("the output does not grow with the second input")
     # For every x0 and output y the first x1 that reaches it, where there is one.
     low, high = workload.clamp
     outputs = np.arange(low + 1, high + 1)
     first = (wanted[:, :, None] < outputs).sum(axis=1)
     reached = (first < 256).nonzero()
     missed = (first > 0).nonzero()
-    at_0, at_1 = values[reached[0]], values[first[reached]]
-    below_0, below_1 = values[missed[0]], values[first[missed] - 1]
+    at_0, at_1 = values[reached[0]], second[first[reached]]
+    below_0, below_1 = values[missed[0]], second[first[missed] - 1]
     scales = _scales(workload)
     extremes = [
         max(abs(-128 - zero_point), abs(127 - zero_point)) * factor
@@ -120,7 +127,7 @@ def solve_add_linear(workload: Add, fractions: tuple[int, ...]) -> dict[str, int
     for fraction in fractions:
         if largest * 2.0**fraction >= 2**31:
             continue
-        ideal = [round(factor * 2**fraction) for factor in scales]
+        ideal = [round(factor * 2**fraction) for factor in (scales[0], sign * scales[1])]
         step = outputs << fraction
         for distance in range(_LINEAR_TRIALS):
             for a, b in _around(ideal[0], ideal[1], distance):
@@ -144,3 +151,25 @@ def _around(a: int, b: int, distance: int) -> list[tuple[int, int]]:
     ring = [(x, y) for x in side for y in (-distance, distance)]
     ring += [(x, y) for y in side[1:-1] for x in (-distance, distance)]
     return [(a + x, b + y) for x, y in dict.fromkeys(ring)]
+
+
+def as_addition(workload: QuantizedBinary) -> tuple[Add, int]:
+    """A sum or difference of int8 tensors as an addition, and its sign."""
+    factors = workload.factors
+    addition = Add(
+        math.prod(workload.shape),
+        workload.input_zero_points,
+        (factors[0][0], factors[1][0]),
+        (factors[0][1], factors[1][1]),
+        workload.left_shift,
+        *factors[2],
+        workload.output_zero_point,
+        workload.clamp,
+    )
+    return addition, {"add": 1, "subtract": -1}[workload.operation]
+
+
+def is_addition(workload: QuantizedBinary) -> bool:
+    """Whether it is a sum or difference of int8 tensors in rows."""
+    kind = workload.operation in ("add", "subtract") and workload.dtype == "int8"
+    return kind and in_rows(workload)

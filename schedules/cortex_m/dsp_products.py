@@ -5,7 +5,8 @@ from __future__ import annotations
 from tvm.script import tirx as T
 
 from tinyaot.schedules.cortex_m.dsp_calls import WHOLE_RANGE, at, call
-from tinyaot.schedules.cortex_m.products import Products, in_rows
+from tinyaot.schedules.cortex_m.products import Products, are_products
+from tinyaot.schedules.cortex_m.rows import Rows
 from tinyaot.schedules.registry import Constants, Decisions, Kernel, UnsuitableError, rule
 from tinyaot.schedules.workload import Multiply
 from tinyaot.schedules.workload_elementwise import QuantizedBinary
@@ -20,12 +21,13 @@ def _derive(workload: Multiply | QuantizedBinary, constants: Constants) -> dict[
     return {}
 
 
-@rule(QuantizedBinary, features={"dsp"}, applies=in_rows, derive=_derive)
-@rule(Multiply, features={"dsp"}, applies=in_rows, derive=_derive)
+@rule(QuantizedBinary, features={"dsp"}, applies=are_products, derive=_derive)
+@rule(Multiply, features={"dsp"}, applies=are_products, derive=_derive)
 def multiply(workload: Multiply | QuantizedBinary, decisions: Decisions) -> Kernel:
     """A row at a time; the output may overlay an input of its size."""
     whole = Products.of(workload)
-    size_a, size_b, size = whole.sizes
+    rows = Rows.of(workload)
+    size_a, size_b, size = rows.sizes
     right = -whole.shift
     addend = (whole.zero_point << right) + (1 << (right - 1))
     function = f"tinyaot_dsp_multiply_{whole.rounding}"
@@ -37,13 +39,13 @@ def multiply(workload: Multiply | QuantizedBinary, decisions: Decisions) -> Kern
         b: T.Buffer((size_b,), "int8"),
         y: T.Buffer((size,), "int8"),
     ):
-        for i, j, k, n, o in T.grid(*whole.outer):
+        for i, j, k, n, o in T.grid(*rows.outer):
             call(
                 function,
-                at(a, whole.place(0, [i, j, k, n, o])),
-                at(b, whole.place(1, [i, j, k, n, o])),
-                at(y, whole.place(2, [i, j, k, n, o])),
-                whole.row,
+                at(a, rows.place(0, [i, j, k, n, o])),
+                at(b, rows.place(1, [i, j, k, n, o])),
+                at(y, rows.place(2, [i, j, k, n, o])),
+                rows.length,
                 *whole.zero_points,
                 whole.multiplier,
                 addend,
@@ -52,4 +54,4 @@ def multiply(workload: Multiply | QuantizedBinary, decisions: Decisions) -> Kern
         if clamped:
             call("tinyaot_dsp_clamp", at(y), size, *whole.clamp)
 
-    return Kernel(multiply, headers=_HEADERS, in_place_inputs=whole.in_place)
+    return Kernel(multiply, headers=_HEADERS, in_place_inputs=rows.in_place)

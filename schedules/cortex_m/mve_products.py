@@ -6,7 +6,8 @@ from tvm.script import tirx as T
 
 from tinyaot.schedules.cortex_m.mve_calls import at, call, round_up
 from tinyaot.schedules.cortex_m.mve_requantize import Vector, form, is_signed, solve_vector
-from tinyaot.schedules.cortex_m.products import Products, in_rows
+from tinyaot.schedules.cortex_m.products import Products, are_products
+from tinyaot.schedules.cortex_m.rows import Rows
 from tinyaot.schedules.registry import Constants, Decisions, Kernel, UnsuitableError, rule
 from tinyaot.schedules.workload import Multiply
 from tinyaot.schedules.workload_elementwise import QuantizedBinary
@@ -32,16 +33,17 @@ def _derive(workload: Multiply | QuantizedBinary, constants: Constants) -> dict[
     return {"fraction": _solve(Products.of(workload)).fraction}
 
 
-@rule(QuantizedBinary, features={"dsp", "mve"}, applies=in_rows, derive=_derive)
-@rule(Multiply, features={"dsp", "mve"}, applies=in_rows, derive=_derive)
+@rule(QuantizedBinary, features={"dsp", "mve"}, applies=are_products, derive=_derive)
+@rule(Multiply, features={"dsp", "mve"}, applies=are_products, derive=_derive)
 def multiply(workload: Multiply | QuantizedBinary, decisions: Decisions) -> Kernel:
     """Four lanes at a time; the output may overlay an input of its size."""
     whole = Products.of(workload)
-    size_a, size_b, size = whole.sizes
+    rows = Rows.of(workload)
+    size_a, size_b, size = rows.sizes
     signed = is_signed(whole.zero_point, whole.clamp, whole.rounding)
     requantize = f"requantize_flat{form(signed, whole.clamp, decisions['fraction'])}"
-    stretch = min(_STRETCH, round_up(whole.row, 16))
-    stretches = -(-whole.row // stretch)
+    stretch = min(_STRETCH, round_up(rows.length, 16))
+    stretches = -(-rows.length // stretch)
 
     @T.prim_func
     def multiply(
@@ -51,13 +53,13 @@ def multiply(workload: Multiply | QuantizedBinary, decisions: Decisions) -> Kern
         y: T.Buffer((size,), "int8"),
     ):
         products = T.alloc_buffer((stretch,), "int32")
-        for i, j, k, n, o, s in T.grid(*whole.outer, stretches):
-            count: T.let[T.int32] = T.min(whole.row - s * stretch, stretch)
+        for i, j, k, n, o, s in T.grid(*rows.outer, stretches):
+            count: T.let[T.int32] = T.min(rows.length - s * stretch, stretch)
             call(
                 "products",
                 at(products),
-                at(a, whole.place(0, [i, j, k, n, o]) + s * stretch),
-                at(b, whole.place(1, [i, j, k, n, o]) + s * stretch),
+                at(a, rows.place(0, [i, j, k, n, o]) + s * stretch),
+                at(b, rows.place(1, [i, j, k, n, o]) + s * stretch),
                 count,
                 *whole.zero_points,
             )
@@ -65,11 +67,11 @@ def multiply(workload: Multiply | QuantizedBinary, decisions: Decisions) -> Kern
                 requantize,
                 at(products),
                 at(stream),
-                at(y, whole.place(2, [i, j, k, n, o]) + s * stretch),
+                at(y, rows.place(2, [i, j, k, n, o]) + s * stretch),
                 count,
             )
 
     def pack(constants: Constants) -> Constants:
         return {"stream": _solve(whole).flat(0, whole.clamp)}
 
-    return Kernel(multiply, pack, _HEADERS, whole.in_place)
+    return Kernel(multiply, pack, _HEADERS, rows.in_place)

@@ -1,24 +1,16 @@
-"""Products of two int8 tensors as the fast kernels see them: rows of neighbours in both inputs."""
+"""Products of two int8 tensors, however the workload names them."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinyaot.schedules.cortex_m.requantize import Channels, output_steps
+from tinyaot.schedules.cortex_m.rows import in_rows
 from tinyaot.schedules.workload import Multiply
 from tinyaot.schedules.workload_elementwise import QuantizedBinary
-
-Expr = Any
-Steps = tuple[int, ...]
-
-AXES = 5
-"""Loops around a row."""
 
 
 @dataclass(frozen=True)
@@ -26,18 +18,10 @@ class Products:
     """A `Multiply`, or a `QuantizedBinary` that multiplies.
 
     Attributes:
-        outer: the axes before a row, `AXES` of them.
-        row: elements of a row.
-        steps: of both inputs and of the output along the outer axes.
-        sizes: elements of both inputs and of the output.
         zero_points: of the inputs.
-        multiplier, shift, zero_point, clamp, rounding: as in the workload.
+        multiplier, shift, zero_point, clamp, rounding: of the output.
     """
 
-    outer: Steps
-    row: int
-    steps: tuple[Steps, Steps, Steps]
-    sizes: tuple[int, int, int]
     zero_points: tuple[int, int]
     multiplier: int
     shift: int
@@ -47,40 +31,12 @@ class Products:
 
     @classmethod
     def of(cls, workload: Multiply | QuantizedBinary) -> Products:
-        shape = workload.shape or (1,)
-        steps = [one or (1,) for one in workload.steps]
-        strides = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
-        inputs = [
-            1 + sum((size - 1) * step for size, step in zip(shape, one, strict=True))
-            for one in steps
-        ]
         if isinstance(workload, Multiply):
-            inputs = list(workload.input_sizes)
             factor, rounding = (workload.multiplier, workload.shift), workload.rounding
         else:
             factor, rounding = workload.factors[2], "double"
-        missing = AXES + 1 - len(shape)
-        padded = [(0,) * missing + one[:-1] for one in (*steps, strides)]
-        return cls(
-            (1,) * missing + shape[:-1],
-            shape[-1],
-            (padded[0], padded[1], padded[2]),
-            (inputs[0], inputs[1], math.prod(shape)),
-            workload.input_zero_points,
-            *(*factor, workload.output_zero_point, workload.clamp, rounding),
-        )
-
-    def place(self, which: int, indices: Sequence[Expr]) -> Expr:
-        """Where a row of input 0 or 1 or of the output (2) begins."""
-        place: Expr = 0
-        for index, step in zip(indices, self.steps[which], strict=True):
-            place = place + index * step
-        return place
-
-    @property
-    def in_place(self) -> tuple[int, ...]:
-        """Inputs of the output's size, which the output may overlay."""
-        return tuple(which for which in range(2) if self.sizes[which] == self.sizes[2])
+        zero_points, output = workload.input_zero_points, workload.output_zero_point
+        return cls(zero_points, *factor, output, workload.clamp, rounding)
 
     @property
     def bounds(self) -> tuple[int, int]:
@@ -99,16 +55,9 @@ class Products:
         return Channels(none, np.zeros(1, np.int64), low, high, steps, self.clamp[0] + 1, scale)
 
 
-def in_rows(workload: Multiply | QuantizedBinary) -> bool:
-    """Whether it is a product of int8 tensors that are read in rows long enough to pay."""
-    if isinstance(workload, QuantizedBinary) and (
-        workload.operation != "multiply" or workload.dtype != "int8"
-    ):
-        return False
-    multiplier = workload.multiplier if isinstance(workload, Multiply) else workload.factors[2][0]
-    return (
-        0 < len(workload.shape) <= AXES + 1
-        and all(steps[-1] == 1 for steps in workload.steps)
-        and workload.shape[-1] >= 4
-        and multiplier > 0
+def are_products(workload: Multiply | QuantizedBinary) -> bool:
+    """Whether it is a product of int8 tensors in rows."""
+    multiplies = isinstance(workload, Multiply) or (
+        workload.operation == "multiply" and workload.dtype == "int8"
     )
+    return multiplies and in_rows(workload) and Products.of(workload).multiplier > 0

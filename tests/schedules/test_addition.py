@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from tinyaot.compiler.graph import Node
 from tinyaot.compiler.reference import evaluate_node
 from tinyaot.schedules.cortex_m.addition import solve_add_high_word, solve_add_linear
 from tinyaot.schedules.registry import UnsuitableError
-from tinyaot.schedules.workload import Add
+from tinyaot.schedules.workload import Add, Workload
+from tinyaot.schedules.workload_elementwise import QuantizedBinary
 
 FULL = (-128, 127)
 X = np.arange(-128, 128)
@@ -33,8 +35,16 @@ def random_add(rng: Random) -> Add:
     return Add(1, (first, second), (m0, m1), (s0, s1), 20, m2, s2, zero_point, clamp, rounding)
 
 
-def wanted(workload: Add) -> Int64:
-    pairs = dataclasses.replace(workload, size=65536)
+def wanted(workload: Add, sign: int = 1) -> Int64:
+    shape = (65536,)
+    zero_points, shift = workload.input_zero_points, workload.left_shift
+    first, second = zip(workload.multipliers, workload.shifts, strict=True)
+    factors = first, second, (workload.output_multiplier, workload.output_shift)
+    pairs: Workload = dataclasses.replace(workload, size=65536)
+    if sign < 0:
+        place = "subtract", "int8", shape, ((1,), (1,))
+        rest = workload.output_zero_point, workload.clamp
+        pairs = QuantizedBinary(*place, zero_points, shift, factors, *rest)
     inputs = [np.repeat(X, 256), np.tile(X, 256)]
     return evaluate_node(Node(pairs, ("a", "b"), "y"), inputs).reshape(256, 256)
 
@@ -57,22 +67,23 @@ def test_products_of_the_high_word() -> None:
     assert solved > 35
 
 
-def test_products_of_32_bits() -> None:
+@pytest.mark.parametrize("sign", [1, -1])
+def test_products_of_32_bits(sign: int) -> None:
     rng = np.random.default_rng(5)
     solved = 0
     for _ in range(20):
+        # Differences have TFLite's rounding.
         workload = random_add(rng)
+        if sign < 0:
+            workload = dataclasses.replace(workload, rounding="double")
         try:
-            found = solve_add_linear(workload, (22, 21, 20, 19, 18, 16))
+            found = solve_add_linear(workload, (22, 21, 20, 19, 18, 16), sign)
         except UnsuitableError:
             continue
         solved += 1
-        total = (
-            X[:, None].astype(np.int64) * found["factor_0"]
-            + X * found["factor_1"]
-            + found["addend"]
-        )
+        factors = found["factor_0"], found["factor_1"]
+        total = X[:, None].astype(np.int64) * factors[0] + X * factors[1] + found["addend"]
         assert np.abs(total).max() < 2**31
         got = np.clip(total >> found["fraction"], *workload.clamp)
-        np.testing.assert_array_equal(got, wanted(workload))
+        np.testing.assert_array_equal(got, wanted(workload, sign))
     assert solved > 17

@@ -19,6 +19,7 @@ from kernel_cases import (
     addition,
     convolution,
     depthwise,
+    difference,
     of_shapes,
     on_colours,
     on_one_pixel,
@@ -183,7 +184,17 @@ def test_dense_layers(tmp_path: Path) -> None:
 @on_device
 def test_other_operators(tmp_path: Path) -> None:
     rng = np.random.default_rng(6)
-    makers = (addition, product, rescaling, table, average_of_all, softmax, pooling, pooling)
+    makers = (
+        addition,
+        difference,
+        product,
+        rescaling,
+        table,
+        average_of_all,
+        softmax,
+        pooling,
+        pooling,
+    )
     check([make(rng) for make in makers for _ in range(8)], tmp_path, others=4)
 
 

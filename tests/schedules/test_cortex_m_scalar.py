@@ -24,6 +24,7 @@ from kernel_cases import (
     addition,
     convolution,
     depthwise,
+    difference,
     on_colours,
     on_one_pixel,
     pointwise,
@@ -132,7 +133,7 @@ def dense(rng: Random) -> Case:
 @pytest.mark.parametrize("target", TARGETS)
 def test_additions(target: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
-    check([addition(rng) for _ in range(12)], tmp_path, target)
+    check([make(rng) for make in (addition, difference) for _ in range(8)], tmp_path, target)
 
 
 def one_window(rng: Random) -> Case:
