@@ -100,7 +100,7 @@ def measure(target: str) -> dict[str, int]:
     with tempfile.TemporaryDirectory(prefix="tinyaot-counts-") as folder:
         path = Path(folder) / "layers.tflite"
         path.write_bytes(builder.build())
-        compiled = compile_model(path, target)
+        compiled = compile_model(path, target, tuned=False)
     inputs = random_inputs(compiled.inputs, 1, 0)
     counts = compiled.measure(inputs, profile=True).operator_instructions
     assert counts is not None

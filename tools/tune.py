@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from tinyaot.compiler.tuning.search import TaskState
+    from tinyaot.compiler.tuning.signature import Signature
+    from tinyaot.compiler.tuning.space import Candidate
     from tinyaot.compiler.tuning.tuner import Progress
 
 _SHOWN_TASKS = 12
@@ -91,6 +93,21 @@ def tune_command(
         Search,
         typer.Option(help="Candidates: where a learned model expects the best, random, or all."),
     ] = Search.model,
+    common_shapes: Annotated[
+        bool,
+        typer.Option(
+            "--common-shapes",
+            help="Tune also layers of MobileNet, DS-CNN and ResNet, and dense layers.",
+        ),
+    ] = False,
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Measure only what this log, also one of another core, names the best.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of all that is random.")] = 0,
     workers: Annotated[
         int | None,
@@ -122,7 +139,7 @@ def tune_command(
     `tinyaot compile --tuning-log FILE` uses what was found.
     """
     core = get_target(target)
-    if not models:
+    if not models and not common_shapes:
         raise TinyaotError("there is nothing to tune", "name one or more models")
     if dask is not None and workers is not None:
         raise TinyaotError(
@@ -137,18 +154,23 @@ def tune_command(
     # Here, and not above: these import TVM.
     from tinyaot.compiler import OPTIMIZE
     from tinyaot.compiler.tuning.measure import Setting
-    from tinyaot.compiler.tuning.tasks import model_tasks
+    from tinyaot.compiler.tuning.shapes import common_tasks
+    from tinyaot.compiler.tuning.tasks import merge_tasks, model_tasks
     from tinyaot.compiler.tuning.tuner import Options, Tuner
     from tinyaot.compiler.tuning.workers import DaskWorkers, LocalWorkers
 
-    tasks = model_tasks(models, core.name)
+    tasks = model_tasks(models or [], core.core)
+    if common_shapes:
+        tasks = merge_tasks([*tasks, *common_tasks(core.core)])
     if not tasks:
         raise TinyaotError(
             f"no operator of these models can be computed in more than one way on {core.name}",
             "there is nothing to tune",
         )
     setting = Setting(chosen, OPTIMIZE[optimize.value], timeout)
-    options = Options(trials, search.value, seed, batch, setting)
+    options = Options(
+        trials, search.value, seed, batch, setting, only=None if like is None else _best_of(like)
+    )
     pool = DaskWorkers(dask) if dask else LocalWorkers(workers)
     try:
         with _shown() as report:
@@ -157,6 +179,17 @@ def tune_command(
         pool.close()
     stdout().print(_table(states))
     stdout().print(f"\nwritten: {path}; to use it: tinyaot compile --tuning-log {path} ...")
+
+
+def _best_of(path: Path) -> dict[Signature, list[Candidate]]:
+    """The candidates of a log that are best for some amount of memory, by workload."""
+    from tinyaot.compiler.tuning.records import read_log, useful_records
+    from tinyaot.compiler.tuning.space import Candidate
+
+    found: dict[Signature, list[Candidate]] = {}
+    for record in useful_records(read_log(path).records):
+        found.setdefault(record.signature, []).append(Candidate(*record.candidate))
+    return found
 
 
 def _metric(metric: Metric | None, on: str | None, host: bool) -> str:

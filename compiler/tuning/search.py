@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class TaskState:
     """A task, its space, and what is known of it.
 
     Attributes:
-        task, space: what is tuned.
+        task, space: what is tuned; all of the space, or only some candidates beside the default.
         outcomes: of the candidates that were measured.
         pending: candidates that are being measured.
         trace: the best cost after each trial; infinite before the first good one.
@@ -36,9 +36,19 @@ class TaskState:
         gain: by what share the best became better in the last round that it did.
     """
 
-    def __init__(self, task: Task, seed: int, default_first: bool = True) -> None:
+    def __init__(
+        self,
+        task: Task,
+        seed: int,
+        default_first: bool = True,
+        only: Sequence[Candidate] | None = None,
+    ) -> None:
         self.task = task
         self.space: SearchSpace = search_space(task.workload, task.target.features, task.constants)
+        self._only: dict[Candidate, None] | None = None
+        if only is not None:
+            known = [self.space.default, *(one for one in only if one in self.space)]
+            self._only = dict.fromkeys(known)
         self.outcomes: dict[Candidate, Outcome] = {}
         self.pending: dict[Candidate, None] = {}
         self.trace: list[float] = []
@@ -63,6 +73,8 @@ class TaskState:
     @property
     def left(self) -> int:
         """Candidates that were neither measured nor proposed."""
+        if self._only is not None:
+            return sum(not self._is_known(one) for one in self._only)
         return self.space.size - len(self.outcomes) - len(self.pending)
 
     def add(self, outcomes: Iterable[Outcome]) -> None:
@@ -102,8 +114,8 @@ class TaskState:
         chosen: dict[Candidate, None] = {}
         if self._default_first and not self.outcomes and not self.pending:
             chosen[self.space.default] = None
-        if search == GRID or count >= self.left:
-            ways: Iterable[Candidate] = self.space
+        if search == GRID or count >= self.left or self._only is not None:
+            ways: Iterable[Candidate] = self.space if self._only is None else self._only
         elif search == RANDOM or model is None or not model.trained:
             ways = self._random()
         else:
@@ -121,8 +133,11 @@ class TaskState:
         return list(chosen)
 
     def _choose(self, candidate: Candidate, chosen: dict[Candidate, None]) -> None:
-        if candidate not in self.outcomes and candidate not in self.pending:
+        if not self._is_known(candidate):
             chosen[candidate] = None
+
+    def _is_known(self, candidate: Candidate) -> bool:
+        return candidate in self.outcomes or candidate in self.pending
 
     def _random(self) -> Iterable[Candidate]:
         """Random candidates, and in the end all that are left."""

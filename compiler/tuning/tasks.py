@@ -11,14 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyaot.compiler.graph import Graph, Node
+from tinyaot.compiler.legalize.fixed_point import softmax_exp_table
 from tinyaot.compiler.tuning.signature import Signature, describe, signature
 from tinyaot.compiler.tuning.space import search_space
 from tinyaot.schedules.workload import (
+    Add,
     Constant,
     Conv2D,
     DepthwiseConv2D,
     FullyConnected,
+    Mean,
+    Pool2D,
     Reshape,
+    Softmax,
     Workload,
 )
 from tinyaot.targets import Target, TinyaotError, get_target
@@ -109,36 +114,56 @@ def merge_tasks(tasks: Iterable[Task]) -> list[Task]:
 
 
 def workload_task(workload: Workload, target: Target) -> Task:
-    """A task with random constants, as models have them, for a convolution or a dense layer.
+    """A task with random constants, as models have them.
 
     Raises:
-        ValueError: of other workloads the constants are not known.
+        ValueError: what constants a workload of this kind has is not known here.
     """
     rng = np.random.default_rng(0)
-    shape: tuple[int, ...]
+    sizes: tuple[int, ...]
     if isinstance(workload, Conv2D):
-        channels = workload.output_shape[3]
-        shape = (channels, *workload.kernel, workload.input_shape[3] // workload.groups)
+        outputs = workload.output_shape[3]
+        window = (*workload.kernel, workload.input_shape[3] // workload.groups)
+        constants = _layer(rng, (outputs, *window), outputs)
         sizes = math.prod(workload.input_shape), math.prod(workload.output_shape)
     elif isinstance(workload, DepthwiseConv2D):
-        channels = workload.output_shape[3]
-        shape = (*workload.kernel, channels)
+        outputs = workload.output_shape[3]
+        constants = _layer(rng, (*workload.kernel, outputs), outputs)
         sizes = math.prod(workload.input_shape), math.prod(workload.output_shape)
     elif isinstance(workload, FullyConnected):
-        channels = workload.output_size
-        shape = (channels, workload.input_size)
-        sizes = workload.batch * workload.input_size, workload.batch * workload.output_size
+        outputs = workload.output_size
+        constants = _layer(rng, (outputs, workload.input_size), outputs)
+        sizes = workload.batch * workload.input_size, workload.batch * outputs
+    elif isinstance(workload, Pool2D):
+        constants = {}
+        sizes = math.prod(workload.input_shape), math.prod(workload.output_shape)
+    elif isinstance(workload, Mean):
+        constants = {}
+        inner = workload.outer * workload.inner
+        sizes = workload.reduced * inner, inner
+    elif isinstance(workload, Add):
+        constants = {}
+        sizes = (workload.size,) * 3
+    elif isinstance(workload, Softmax):
+        constants = {"table": softmax_exp_table(0.05, 1.0)}
+        sizes = (workload.rows * workload.depth,) * 2
     else:
         raise ValueError(f"a {workload.kind} needs the constants of a model")
-    fan_in = math.prod(shape) // channels
-    shift = -math.ceil(math.log2(74 * math.sqrt(fan_in)))
-    constants: dict[str, NDArray[np.generic]] = {
+    inputs = tuple((size, "int8") for size in sizes[:-1])
+    return Task(workload, target, inputs, (sizes[-1], "int8"), constants)
+
+
+def _layer(
+    rng: np.random.Generator, shape: tuple[int, ...], channels: int
+) -> dict[str, NDArray[np.generic]]:
+    """Weights, biases, and factors that bring the sums to the range of int8."""
+    shift = -math.ceil(math.log2(74 * math.sqrt(math.prod(shape) // channels)))
+    return {
         "weight": rng.integers(-127, 128, shape).astype(np.int8),
         "bias": rng.integers(-3000, 3000, channels).astype(np.int32),
         "multiplier": rng.integers(_HALF, 2 * _HALF, channels).astype(np.int32),
         "shift": rng.integers(shift, shift + 2, channels).astype(np.int32),
     }
-    return Task(workload, target, ((sizes[0], "int8"),), (sizes[1], "int8"), constants)
 
 
 def _task(graph: Graph, node: Node, target: Target) -> Task:

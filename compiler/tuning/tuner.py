@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from tinyaot.compiler.tuning.measure import Outcome, Setting, make_record, toolc
 from tinyaot.compiler.tuning.model import CostModel
 from tinyaot.compiler.tuning.records import Record, append_records, read_log
 from tinyaot.compiler.tuning.search import MODEL, TaskState
+from tinyaot.compiler.tuning.signature import Signature
 from tinyaot.compiler.tuning.space import Candidate
 from tinyaot.compiler.tuning.tasks import Task
 from tinyaot.compiler.tuning.workers import LocalWorkers, Pending, Workers
@@ -43,6 +44,7 @@ class Options:
         batch: candidates in a round.
         setting: how each is measured.
         default_first: whether a task's first trial is what the compiler takes without records.
+        only: the candidates to measure by signature, beside the default; None to search for them.
     """
 
     trials: int | None = None
@@ -51,6 +53,7 @@ class Options:
     batch: int = 16
     setting: Setting = field(default_factory=Setting)
     default_first: bool = True
+    only: Mapping[Signature, Sequence[Candidate]] | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,15 @@ class Tuner:
         workers: Workers | None = None,
         report: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
-        self.states = [TaskState(task, options.seed, options.default_first) for task in tasks]
+        self.states = [
+            TaskState(
+                task,
+                options.seed,
+                options.default_first,
+                None if options.only is None else options.only.get(task.signature, ()),
+            )
+            for task in tasks
+        ]
         self._options = options
         self._log = log
         self._workers = workers
@@ -101,8 +112,8 @@ class Tuner:
         self._samples = 0
         self._measured = 0
         self._begin = self._waited = 0.0
-        left = sum(state.space.size for state in self.states)
-        most = sum(min(state.space.size, _DEFAULT_TRIALS) for state in self.states)
+        left = sum(state.left for state in self.states)
+        most = sum(min(state.left, _DEFAULT_TRIALS) for state in self.states)
         self.total = min(most if options.trials is None else options.trials, left)
 
     @property
