@@ -9,7 +9,7 @@ from tinyaot.compiler.tuning.tasks import Task, merge_tasks, workload_task
 from tinyaot.schedules.workload import Conv2D, DepthwiseConv2D, FullyConnected, Workload
 from tinyaot.targets import get_target
 
-_LARGEST = 8_000_000
+_LARGEST = 4_000_000
 """Multiply-accumulates of the largest workload; larger ones take the sizes of a near one."""
 
 _RELU = (-128, 127)
@@ -20,12 +20,7 @@ _MOBILENET = (
     (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2),
     (1024, 1),
 )  # fmt: skip
-_MOBILENETS = (
-    *((0.25, size) for size in (96, 128, 160, 192, 224)),
-    *((0.5, size) for size in (96, 128, 160, 224)),
-    *((0.75, size) for size in (96, 160)),
-    *((1.0, size) for size in (96, 128)),
-)
+_MOBILENETS = ((0.25, 96), (0.25, 160), (0.25, 224), (0.5, 128), (0.75, 96), (1.0, 96))
 _DS_CNN = (64, 172, 276)
 _RESNETS = ((32, 16), (16, 32), (8, 64), (16, 64), (8, 128), (4, 256))
 _DENSE = ((8, 128), (16, 16), (32, 10), (64, 10), (64, 12), (64, 64), (128, 8), (128, 128),
