@@ -146,7 +146,7 @@ def tune_command(
             "--workers are of this machine, and --dask names a cluster", "leave out one"
         )
     chosen = _metric(metric, on, core.family == "host")
-    path = log or Path(f"tuning-{core.name}.jsonl")
+    path = log or Path(f"tuning-{core.core}.jsonl")
     if core.family == "host":
         # Two at once would time each other.
         workers = 1
@@ -159,12 +159,12 @@ def tune_command(
     from tinyaot.compiler.tuning.tuner import Options, Tuner
     from tinyaot.compiler.tuning.workers import DaskWorkers, LocalWorkers
 
-    tasks = model_tasks(models or [], core.core)
+    tasks = model_tasks(models or [], core.name)
     if common_shapes:
         tasks = merge_tasks([*tasks, *common_tasks(core.core)])
     if not tasks:
         raise TinyaotError(
-            f"no operator of these models can be computed in more than one way on {core.name}",
+            f"no operator of these models can be computed in more than one way on {core.core}",
             "there is nothing to tune",
         )
     setting = Setting(chosen, OPTIMIZE[optimize.value], timeout)

@@ -26,6 +26,7 @@ from tinyaot.schedules.workload import (
     Softmax,
     Workload,
 )
+from tinyaot.schedules.workload_npu import NpuRegion
 from tinyaot.targets import Target, TinyaotError, get_target
 
 _HALF = 1 << 30
@@ -64,13 +65,14 @@ class Task:
 
 def model_tasks(models: Sequence[Path], target: str) -> list[Task]:
     """The tasks of model files, in the order of their operators; those with one candidate are left
-    out.
+    out, and what an NPU computes.
 
     Raises:
         TinyaotError: a model cannot be read or compiled, or the target is unknown.
     """
     from tinyaot.compiler.frontend import import_model
     from tinyaot.compiler.legalize import legalize
+    from tinyaot.compiler.npu.partition import partition
     from tinyaot.compiler.transform import simplify
 
     core = get_target(target)
@@ -84,6 +86,9 @@ def model_tasks(models: Sequence[Path], target: str) -> list[Task]:
             ) from error
         except TinyaotError as error:
             raise TinyaotError(f"{path}: {error.message}", *error.hints) from error
+        if core.npu is not None:
+            # Blocks on the NPU are chosen when compiling, from the cycle model's price for each.
+            graph = partition(graph, core.npu).graph
         tasks += graph_tasks(graph, core)
     return merge_tasks(tasks)
 
@@ -96,7 +101,7 @@ def graph_tasks(graph: Graph, target: Target) -> list[Task]:
     return [
         _task(graph, node, target)
         for node in graph.nodes
-        if not isinstance(node.workload, (Constant, Reshape)) and not node.states
+        if not isinstance(node.workload, (Constant, NpuRegion, Reshape)) and not node.states
     ]
 
 
