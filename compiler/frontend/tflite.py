@@ -198,14 +198,14 @@ def import_tflite(data: bytes, problems: list[Problem] | None = None) -> Importe
         model = tflite.Model.GetRootAsModel(data, 0)
         nodes = _describe_nodes(model, problems)
         inputs, outputs, notes = _ports(model)
-        states = read_states(model, _unique_names(model.Subgraphs(0)))
+        states = read_states(model, unique_names(model.Subgraphs(0)))
     except TinyaotError:
         raise
     except Exception as error:
         raise TinyaotError(
             f"the TFLite file is damaged: {_first_line(error)}", "export or download it again"
         ) from error
-    unique = _unique_names(model.Subgraphs(0))
+    unique = unique_names(model.Subgraphs(0))
     converters: list[_Converter] = []
 
     def converter(*args: Any) -> _Converter:
@@ -238,7 +238,7 @@ def _results(graph: Any, names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
 def result_names(data: bytes) -> list[str]:
     """The names of all tensors that operators write, as in `Imported.results`."""
     graph = tflite.Model.GetRootAsModel(data, 0).Subgraphs(0)
-    return [name for names in _results(graph, _unique_names(graph)) for name in names]
+    return [name for names in _results(graph, unique_names(graph)) for name in names]
 
 
 def with_outputs(data: bytes, names: Sequence[str]) -> bytes:
@@ -251,7 +251,7 @@ def with_outputs(data: bytes, names: Sequence[str]) -> bytes:
         names: of tensors, as in `Imported.results`.
     """
     graph = tflite.Model.GetRootAsModel(data, 0).Subgraphs(0)
-    places = {name: index for index, name in enumerate(_unique_names(graph))}
+    places = {name: index for index, name in enumerate(unique_names(graph))}
     padded = bytearray(data) + bytes(-len(data) % 4)
     outputs = [places[name] for name in names]
     vector = struct.pack(f"<{1 + len(outputs)}i", len(outputs), *outputs)
@@ -331,7 +331,8 @@ def _unsupported(nodes: Sequence[str]) -> TinyaotError:
     )
 
 
-def _unique_names(graph: Any) -> list[str]:
+def unique_names(graph: Any) -> list[str]:
+    """Names of a subgraph's tensors, made unique: those that a graph's layers call their source."""
     names = [_tensor_name(graph.Tensors(index)) for index in range(graph.TensorsLength())]
     counts = Counter(names)
     return [
@@ -343,7 +344,7 @@ def _unique_names(graph: Any) -> list[str]:
 def _ports(model: Any) -> tuple[tuple[Port, ...], tuple[Port, ...], tuple[str, ...]]:
     """Inputs, outputs and notes; refuses shapes that are not known."""
     graph = model.Subgraphs(0)
-    names = _unique_names(graph)
+    names = unique_names(graph)
     notes: list[str] = []
 
     def port(index: int, role: str) -> Port:
@@ -401,7 +402,7 @@ class _Converter(tflite_frontend.OperatorConverter):
         super().__init__(*args)
         self._nodes = nodes
         self._problems = problems
-        self._variables = variable_names(self.subgraph, _unique_names(self.subgraph), self.model)
+        self._variables = variable_names(self.subgraph, unique_names(self.subgraph), self.model)
         self.current = "the first operator"
 
     def check_unsupported_ops(self) -> None:

@@ -1,0 +1,199 @@
+"""Groups of operators compiled by Vela's regor, to run in the place of our own code.
+
+A group is cut out of the TFLite file it came from: regor reads the operators as they were before
+legalization, so the group must be whole operators with the file's own tensors at its seams.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinyaot.compiler.graph import Graph, Node, Tensor
+from tinyaot.schedules.workload import Constant
+from tinyaot.schedules.workload_npu import NpuRegion
+from tinyaot.targets import TinyaotError
+from tinyaot.targets.ethos_u.accelerator import Npu
+from tinyaot.targets.ethos_u.ports import separate_ports
+from tinyaot.targets.ethos_u.regor import CompiledNetwork, compile_network
+
+_INPUTS, _OUTPUTS, _OPERATORS = 6, 8, 10
+"""Where the table of a subgraph has these fields; see the schema of TFLite."""
+
+
+def compile_subgraph(network: bytes, npu: Npu) -> CompiledNetwork:
+    """Compiles a TFLite network, all of whose operators the NPU runs.
+
+    Args:
+        network: the flatbuffer.
+        npu: the accelerator and its system.
+
+    Returns:
+        One command stream; inputs are in region 3, outputs in region 4.
+
+    Raises:
+        TinyaotError: regor leaves an operator to the CPU, or refuses the network.
+    """
+    return compile_network(
+        network,
+        npu.name,
+        macs=npu.macs,
+        cores=npu.cores,
+        system=npu.system,
+        memory=npu.memory,
+        config=npu.config_file.read_text(encoding="utf-8"),
+        optimise=npu.optimise,
+        arena_bytes=npu.arena_size,
+    )
+
+
+def vela_region(
+    nodes: Sequence[Node],
+    graph: Graph,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    npu: Npu,
+    model: bytes,
+) -> tuple[Node, CompiledNetwork]:
+    """A group of nodes as one node whose stream regor makes.
+
+    Args:
+        nodes: in execution order.
+        graph: that they are of.
+        inputs, outputs: tensors that are read from and written to the outside.
+        npu: the accelerator.
+        model: the TFLite file that the graph was read from.
+
+    Returns:
+        The node, with the workload `NpuRegion`, and what regor says about it.
+
+    Raises:
+        TinyaotError: the group cannot be cut out, or regor does not compile it; says why.
+    """
+    operators = _operators(nodes, graph)
+    network = compile_subgraph(cut_tflite(model, operators, inputs, outputs, graph), npu)
+    for names, tensors in ((inputs, network.inputs), (outputs, network.outputs)):
+        expected = [graph.tensors[name].nbytes for name in names]
+        if [tensor.nbytes for tensor in tensors] != expected:
+            raise TinyaotError("regor has other inputs and outputs than the group")
+    payload = separate_ports(network)
+    workload = NpuRegion(
+        npu.name,
+        tuple(graph.tensors[name].nbytes for name in inputs),
+        tuple(graph.tensors[name].nbytes for name in outputs),
+        network.scratch_bytes,
+        network.fast_scratch_bytes,
+        len(network.operations),
+        sum(node.workload.macs for node in nodes),
+    )
+    arrays = {
+        "stream": np.frombuffer(payload, np.uint8),
+        "weights": np.frombuffer(network.read_only or bytes(16), np.uint8),
+    }
+    computed = [node.origin for node in nodes]
+    origin = f"{npu.name}: {len(operators)} operators, {computed[0]} to {computed[-1]}"
+    node = Node(workload, tuple(inputs), outputs[0], arrays, origin, (), tuple(outputs[1:]))
+    return node, network
+
+
+def _operators(nodes: Sequence[Node], graph: Graph) -> list[int]:
+    """Numbers of the file's operators that the nodes are; all nodes of each must be among them."""
+    inside = {node.origin for node in nodes}
+    members = {id(node) for node in nodes}
+    for node in graph.nodes:
+        if node.origin in inside and id(node) not in members:
+            if isinstance(node.workload, Constant):
+                continue
+            raise TinyaotError(f"{node.origin} is split between the NPU and the CPU")
+    numbers = set()
+    for origin in inside:
+        found = re.match(r"[A-Z0-9_]+ #(\d+)", origin)
+        if found is None:
+            raise TinyaotError(f"{origin} is no operator of a TFLite file, which regor reads")
+        numbers.add(int(found[1]))
+    return sorted(numbers)
+
+
+def cut_tflite(
+    model: bytes,
+    operators: Collection[int],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    graph: Graph,
+) -> bytes:
+    """A TFLite file with some operators of another one.
+
+    The file stays as it is but for three vectors of its main subgraph: operators are struck from
+    theirs, and new vectors of inputs and outputs are appended.
+
+    Args:
+        model: the flatbuffer.
+        operators: numbers of those that stay.
+        inputs, outputs: names of tensors of `graph`.
+        graph: what was read from the file.
+
+    Raises:
+        TinyaotError: a tensor at the seam is not in the file as it is in the graph.
+    """
+    import tflite
+
+    subgraph = tflite.Model.GetRootAs(model, 0).Subgraphs(0)
+    places = _places(subgraph, graph)
+    chosen = [
+        [_place(graph.tensors[name], graph, subgraph, places) for name in names]
+        for names in (inputs, outputs)
+    ]
+    table = subgraph._tab
+    data = bytearray(model) + bytes(-len(model) % 4)
+    start = table.Vector(table.Offset(_OPERATORS))
+    for index, number in enumerate(sorted(operators)):
+        entry = start + 4 * number
+        target = entry + struct.unpack_from("<I", model, entry)[0]
+        # Offsets count forward from where they stand, and entries only move to the front.
+        struct.pack_into("<I", data, start + 4 * index, target - (start + 4 * index))
+    struct.pack_into("<I", data, start - 4, len(operators))
+    for position, numbers in zip((_INPUTS, _OUTPUTS), chosen, strict=True):
+        field = table.Pos + table.Offset(position)
+        struct.pack_into("<I", data, field, len(data) - field)
+        data += struct.pack(f"<{1 + len(numbers)}i", len(numbers), *numbers)
+    return bytes(data)
+
+
+def _places(subgraph: Any, graph: Graph) -> dict[str, int]:
+    """Numbers of the file's tensors by the names that they have in the graph."""
+    # Here, and not above: it imports TVM.
+    from tinyaot.compiler.frontend.tflite import unique_names
+
+    numbers = {name: index for index, name in enumerate(unique_names(subgraph))}
+    places = {layer.tensor: numbers[layer.source] for layer in graph.layers if layer.places is None}
+    inputs = (int(one) for one in np.atleast_1d(subgraph.InputsAsNumpy()))
+    return {**places, **dict(zip(graph.inputs, inputs, strict=True))}
+
+
+def _place(tensor: Tensor, graph: Graph, subgraph: Any, places: dict[str, int]) -> int:
+    if tensor.name not in places:
+        raise TinyaotError(f"the tensor {tensor.name} between NPU and CPU is not in the file")
+    index = places[tensor.name]
+    original = subgraph.Tensors(index)
+    elements = int(np.prod([max(int(one), 1) for one in np.atleast_1d(original.ShapeAsNumpy())]))
+    kinds = {9: "int8", 7: "int16", 2: "int32"}
+    quantization = original.Quantization()
+    zero_point = 0
+    if quantization is not None and quantization.ZeroPointLength() == 1:
+        zero_point = int(quantization.ZeroPoint(0))
+    same = (
+        kinds.get(original.Type()) == tensor.dtype
+        and elements == int(np.prod(tensor.shape, dtype=np.int64))
+        and zero_point == tensor.zero_point
+        and tensor.name not in graph.kept_channels
+    )
+    if not same:
+        raise TinyaotError(
+            f"the tensor {tensor.name} between NPU and CPU is {tensor.dtype} of shape "
+            f"{tensor.shape}, in the file it is another"
+        )
+    return index
