@@ -92,7 +92,7 @@ def lower(
     portable, parts = graph, None
     if target.npu is not None:
         progress("partition")
-        parts = partition(graph, target.npu, decisions)
+        parts = partition(graph, target.npu, decisions, data)
         graph = parts.graph
         dumped.write("partition.txt", graph.format)
     graph = prepare_for_processor(graph)

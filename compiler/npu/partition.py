@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from tinyaot.compiler.graph import Graph, Node
 from tinyaot.compiler.npu.lower import Unsupported, lower
-from tinyaot.compiler.npu.region import FIRST_PORT, MOST_REGIONS, CompiledRegion, compile_region
+from tinyaot.compiler.npu.region import FIRST_PORT, MOST_REGIONS, CompiledRegion
+from tinyaot.compiler.npu.subgraph import compile_group, vela_refusal
 from tinyaot.schedules.registry import Decisions
 from tinyaot.schedules.workload import (
     Concatenate,
@@ -59,7 +60,10 @@ class Partition:
 
 
 def partition(
-    graph: Graph, npu: Npu, decisions: Mapping[Workload, Decisions] | None = None
+    graph: Graph,
+    npu: Npu,
+    decisions: Mapping[Workload, Decisions] | None = None,
+    model: bytes = b"",
 ) -> Partition:
     """Gives the NPU the largest connected groups that it computes exactly.
 
@@ -67,11 +71,12 @@ def partition(
         graph: after all other passes.
         npu: the accelerator.
         decisions: sizes by workload, as for the CPU.
+        model: the file that the graph was read from; Vela's code generator works on TFLite files.
 
     Raises:
         TinyaotError: an operator stays on the CPU and `npu.only` forbids it.
     """
-    reasons = _reasons(graph)
+    reasons = _reasons(graph, npu, model)
     groups = _trim(graph, _group(graph, reasons))
     for group in groups:
         if all(isinstance(graph.nodes[index].workload, _MOVES) for index in group):
@@ -91,7 +96,7 @@ def partition(
             f"{npu.name} cannot compute {first.origin}{others}: {first.reason}",
             "leave out --npu-only to compute it on the CPU",
         )
-    regions = [_compile(graph, sorted(group), npu, decisions) for group in groups]
+    regions = [_compile(graph, sorted(group), npu, decisions, model) for group in groups]
     return Partition(
         _rewritten(graph, groups, [region.node for region in regions]),
         {region.node.output: region for region in regions},
@@ -99,9 +104,11 @@ def partition(
     )
 
 
-def _reasons(graph: Graph) -> dict[int, str]:
+def _reasons(graph: Graph, npu: Npu, model: bytes) -> dict[int, str]:
     """Why nodes are not for the NPU, by index; those that are, are not in it."""
     reasons = {}
+    if npu.codegen == "vela" or npu.family == "u85":
+        return _refusals(graph, npu, model)
     for index, node in enumerate(graph.nodes):
         if isinstance(node.workload, Constant):
             reasons[index] = "is a constant"
@@ -110,6 +117,25 @@ def _reasons(graph: Graph) -> dict[int, str]:
             lower(node, graph)
         except Unsupported as reason:
             reasons[index] = str(reason)
+    return reasons
+
+
+def _refusals(graph: Graph, npu: Npu, model: bytes) -> dict[int, str]:
+    """As `_reasons`, for code by Vela, which is asked about each operator of the file."""
+    operators: dict[str, set[int]] = {}
+    for index, node in enumerate(graph.nodes):
+        if not isinstance(node.workload, Constant):
+            operators.setdefault(node.origin, set()).add(index)
+    reasons = {
+        index: "is a constant"
+        for index, node in enumerate(graph.nodes)
+        if isinstance(node.workload, Constant)
+    }
+    for members in operators.values():
+        nodes = [graph.nodes[index] for index in sorted(members)]
+        reason = vela_refusal(nodes, graph, *_interface(graph, members), npu, model)
+        if reason:
+            reasons.update(dict.fromkeys(members, reason))
     return reasons
 
 
@@ -216,9 +242,11 @@ def _compile(
     group: Sequence[int],
     npu: Npu,
     decisions: Mapping[Workload, Decisions] | None,
+    model: bytes,
 ) -> CompiledRegion:
     inputs, outputs = _interface(graph, set(group))
-    return compile_region([graph.nodes[i] for i in group], graph, inputs, outputs, npu, decisions)
+    nodes = [graph.nodes[i] for i in group]
+    return compile_group(nodes, graph, inputs, outputs, npu, decisions, model)
 
 
 def _rewritten(graph: Graph, groups: Sequence[set[int]], nodes: Sequence[Node]) -> Graph:

@@ -45,12 +45,16 @@ class CompiledRegion:
     Attributes:
         node: with the workload `NpuRegion`, its stream and its weights.
         stream: the register commands, without the driver's header.
-        operations: what they compute, for reports; each with its block.
+        operations: what they compute, for reports; each with its block. None if Vela made it.
+        generator: who made the commands: `own` or `vela`.
+        choice: why that one, for people; empty if there was no choice.
     """
 
     node: Node
     stream: NDArray[np.uint32]
     operations: tuple[tuple[Operation, BlockChoice], ...]
+    generator: str = "own"
+    choice: str = ""
 
 
 class _Constants:

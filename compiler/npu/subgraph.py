@@ -1,4 +1,4 @@
-"""Groups of operators compiled by Vela's regor, to run in the place of our own code.
+"""Who makes the commands of a group of operators: our own generator, or Vela's regor.
 
 A group is cut out of the TFLite file it came from: regor reads the operators as they were before
 legalization, so the group must be whole operators with the file's own tensors at its seams.
@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from tinyaot.compiler.graph import Graph, Node, Tensor
-from tinyaot.schedules.workload import Constant
+from tinyaot.compiler.npu.estimate import estimate_stream
+from tinyaot.compiler.npu.region import CompiledRegion, compile_region
+from tinyaot.schedules.registry import Decisions
+from tinyaot.schedules.workload import Constant, Workload
 from tinyaot.schedules.workload_npu import NpuRegion
 from tinyaot.targets import TinyaotError
 from tinyaot.targets.ethos_u.accelerator import Npu
+from tinyaot.targets.ethos_u.model import parse_driver_payload
 from tinyaot.targets.ethos_u.ports import separate_ports
 from tinyaot.targets.ethos_u.regor import CompiledNetwork, compile_network
 
@@ -51,35 +56,87 @@ def compile_subgraph(network: bytes, npu: Npu) -> CompiledNetwork:
     )
 
 
-def vela_region(
+def compile_group(
     nodes: Sequence[Node],
     graph: Graph,
     inputs: Sequence[str],
     outputs: Sequence[str],
     npu: Npu,
+    decisions: Mapping[Workload, Decisions] | None,
     model: bytes,
-) -> tuple[Node, CompiledNetwork]:
-    """A group of nodes as one node whose stream regor makes.
+) -> CompiledRegion:
+    """The commands of some nodes, by the code generator that `npu.codegen` names.
+
+    `best` takes the one with fewer estimated cycles, by one cost model for both, among those within
+    the arena's limit; our own where they are equal or Vela refuses. For U85 there is Vela's alone.
 
     Args:
         nodes: in execution order.
         graph: that they are of.
         inputs, outputs: tensors that are read from and written to the outside.
         npu: the accelerator.
+        decisions: sizes by workload, for our own generator.
         model: the TFLite file that the graph was read from.
 
-    Returns:
-        The node, with the workload `NpuRegion`, and what regor says about it.
-
     Raises:
-        TinyaotError: the group cannot be cut out, or regor does not compile it; says why.
+        TinyaotError: Vela is the only choice and does not compile the group; says why.
     """
+    if npu.codegen == "vela" or npu.family == "u85":
+        return _vela_region(nodes, graph, inputs, outputs, npu, model)
+    own = compile_region(nodes, graph, inputs, outputs, npu, decisions)
+    if npu.codegen == "own":
+        return own
+    try:
+        vela = _vela_region(nodes, graph, inputs, outputs, npu, model)
+    except TinyaotError as error:
+        return replace(own, choice=f"own code; Vela refuses: {error.message}")
+    cycles = [estimate_stream(region.stream, npu).cycles for region in (own, vela)]
+    text = f"{cycles[0]:,} estimated cycles of own code, {cycles[1]:,} of Vela's"
+    fits = [_fits(region, npu) for region in (own, vela)]
+    if fits[1] and (not fits[0] or cycles[1] < cycles[0]):
+        return replace(vela, choice=f"Vela's code: {text}")
+    return replace(own, choice=f"own code: {text}")
+
+
+def _fits(region: CompiledRegion, npu: Npu) -> bool:
+    workload = region.node.workload
+    assert isinstance(workload, NpuRegion)
+    return npu.arena_size is None or workload.workspace <= npu.arena_size
+
+
+def vela_refusal(
+    nodes: Sequence[Node],
+    graph: Graph,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    npu: Npu,
+    model: bytes,
+) -> str:
+    """Why Vela does not compile the nodes of an operator; empty if it does.
+
+    Arguments are those of `compile_group`.
+    """
+    try:
+        _vela_region(nodes, graph, inputs, outputs, npu, model)
+    except TinyaotError as error:
+        return error.message
+    return ""
+
+
+def _vela_region(
+    nodes: Sequence[Node],
+    graph: Graph,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    npu: Npu,
+    model: bytes,
+) -> CompiledRegion:
     operators = _operators(nodes, graph)
     network = compile_subgraph(cut_tflite(model, operators, inputs, outputs, graph), npu)
     for names, tensors in ((inputs, network.inputs), (outputs, network.outputs)):
         expected = [graph.tensors[name].nbytes for name in names]
         if [tensor.nbytes for tensor in tensors] != expected:
-            raise TinyaotError("regor has other inputs and outputs than the group")
+            raise TinyaotError("Vela has other inputs and outputs than the group")
     payload = separate_ports(network)
     workload = NpuRegion(
         npu.name,
@@ -94,10 +151,12 @@ def vela_region(
         "stream": np.frombuffer(payload, np.uint8),
         "weights": np.frombuffer(network.read_only or bytes(16), np.uint8),
     }
-    computed = [node.origin for node in nodes]
-    origin = f"{npu.name}: {len(operators)} operators, {computed[0]} to {computed[-1]}"
+    origins = [node.origin for node in nodes]
+    count = f"{len(operators)} operators" if len(operators) > 1 else "1 operator"
+    last = f" to {origins[-1]}" if origins[-1] != origins[0] else ""
+    origin = f"{npu.name}: {count}, {origins[0]}{last}"
     node = Node(workload, tuple(inputs), outputs[0], arrays, origin, (), tuple(outputs[1:]))
-    return node, network
+    return CompiledRegion(node, parse_driver_payload(payload), (), "vela")
 
 
 def _operators(nodes: Sequence[Node], graph: Graph) -> list[int]:
