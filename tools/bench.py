@@ -13,6 +13,7 @@ from tinyaot.targets import TinyaotError
 from tinyaot.tools.baseline import PEERS, Baseline, geometric_mean, load_baseline
 from tinyaot.tools.console import columns, progress, stdout
 from tinyaot.tools.model import compile_file
+from tinyaot.tools.npu_bench import DEFAULT_TARGETS, npu_documents, show_npu
 from tinyaot.tools.options import Debug, Optimization, Optimize, Tuned, TuningLog, Verbose
 
 if TYPE_CHECKING:
@@ -52,6 +53,14 @@ def bench_command(
             help="Measure each model also without tuning records, and show the ratio.",
         ),
     ] = False,
+    npu: Annotated[
+        bool,
+        typer.Option(
+            "--npu",
+            help="Compare command streams with those of Arm's Vela, for performance and size: "
+            "estimated cycles, SRAM, flash. Targets have an NPU: cortex-m55+ethos-u55-128.",
+        ),
+    ] = False,
     json: Annotated[
         Path | None,
         typer.Option(
@@ -64,6 +73,14 @@ def bench_command(
     debug: Debug = False,
 ) -> None:
     """Measure models on emulated cores: instructions, memory, ratios to a baseline."""
+    if npu:
+        with progress() as step:
+            compared = npu_documents(models, targets or DEFAULT_TARGETS, step)
+        if json is None or str(json) != "-":
+            show_npu(compared)
+        if json is not None:
+            _write(compared, json)
+        return
     known = load_baseline(baseline or PEERS)
     documents: list[Document] = []
     with progress() as step:

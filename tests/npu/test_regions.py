@@ -106,13 +106,15 @@ def test_stripes_save_memory_and_change_nothing(name: str) -> None:
     from tinyaot.compiler.npu.partition import partition
 
     graph = _residual()
-    sizes = {}
-    for optimise in ("performance", "size"):
-        npu = replace(get_npu(name), optimise=optimise)
-        assert differing(graph, npu) == 0
-        (region,) = partition(graph, npu).regions.values()
-        sizes[optimise] = region.node.workload.workspace
-    assert sizes["size"] < 0.6 * sizes["performance"]
+    npu = replace(get_npu(name), optimise="size")
+    (whole,) = partition(graph, get_npu(name)).regions.values()
+    (small,) = partition(graph, npu).regions.values()
+    assert small.node.workload.workspace < 0.8 * whole.node.workload.workspace
+    assert differing(graph, npu) == 0
+    limited = replace(npu, arena_size=whole.node.workload.workspace // 2)
+    (least,) = partition(graph, limited).regions.values()
+    assert least.node.workload.workspace <= whole.node.workload.workspace // 2
+    assert differing(graph, limited) == 0
 
 
 def test_a_limit_is_kept_without_a_needless_cascade() -> None:
