@@ -2,8 +2,8 @@
 
 Sources: the Trace Event Format (complete events `X`, counters `C`, metadata `M`; times in
 microseconds), and speedscope's file-format-schema.json (evented profiles). Neither has a unit for
-instructions: a count of 1 is a nanosecond in the trace, and has no unit in speedscope; the names
-say what is counted.
+instructions: a count of 1 is a microsecond in the trace, as fractions of one would round so that
+events overlap, and has no unit in speedscope; the names say what is counted.
 """
 
 from __future__ import annotations
@@ -16,28 +16,26 @@ if TYPE_CHECKING:
     from tinyaot.compiler.profiling.profile import Profile
 
 _PROCESS, _THREAD = 1, 1
-_COUNTS_PER_MICROSECOND = 1000
 
 
 def chrome_trace(profile: Profile) -> dict[str, Any]:
     """The trace as a JSON object: operators on a thread, the arena in use as a counter."""
     unit = profile.quantity.name
     place: dict[str, Any] = {"pid": _PROCESS, "tid": _THREAD}
-    process = f"{profile.model} on {profile.board}: 1 ns is 1 of {unit}"
+    process = f"{profile.model} on {profile.board}: 1 µs is 1 of {unit}"
     events: list[dict[str, Any]] = [
         {"ph": "M", "name": "process_name", **place, "args": {"name": process}},
         {"ph": "M", "name": "thread_name", **place, "args": {"name": profile.target}},
     ]
     now = 0
     for one in profile.operators:
-        start = now / _COUNTS_PER_MICROSECOND
         events.append(
             {
                 "ph": "X",
                 "name": one.node,
                 "cat": one.kind,
-                "ts": start,
-                "dur": one.count / _COUNTS_PER_MICROSECOND,
+                "ts": now,
+                "dur": one.count,
                 **place,
                 "args": {
                     unit: one.count,
@@ -48,12 +46,12 @@ def chrome_trace(profile: Profile) -> dict[str, Any]:
                 },
             }
         )
-        events.append(_arena(one.arena_bytes, start))
+        events.append(_arena(one.arena_bytes, now))
         now += one.count
-    events.append(_arena(0, now / _COUNTS_PER_MICROSECOND))
+    events.append(_arena(0, now))
     return {
         "traceEvents": events,
-        "displayTimeUnit": "ns",
+        "displayTimeUnit": "ms",
         "otherData": {
             "exporter": f"tinyaot {metadata.version('tinyaot')}",
             "quantity": f"{unit}, {profile.quantity.source}",
@@ -62,7 +60,7 @@ def chrome_trace(profile: Profile) -> dict[str, Any]:
     }
 
 
-def _arena(nbytes: int, timestamp: float) -> dict[str, Any]:
+def _arena(nbytes: int, timestamp: int) -> dict[str, Any]:
     return {
         "ph": "C",
         "name": "arena in use",
