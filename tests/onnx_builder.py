@@ -294,7 +294,7 @@ def quantize(
     """Writes the network as ONNX Runtime's tools quantize it, in QDQ or QOperator form."""
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    types = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
+    types = {"int4": QuantType.QInt4, "int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
     shape = [size.dim_value for size in model.graph.input[0].type.tensor_type.shape.dim]
     rng = np.random.default_rng(3)
     images = [rng.normal(0, 1, shape).astype(np.float32) for _ in range(8)]

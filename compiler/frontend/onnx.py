@@ -44,6 +44,7 @@ from tinyaot.compiler.frontend.onnx_constants import (
     infer_types,
     opset_of,
     static_shape,
+    widen_constants,
 )
 from tinyaot.compiler.frontend.onnx_qoperator import rewrite_qoperators
 from tinyaot.targets import TinyaotError
@@ -68,7 +69,7 @@ MOVEMENT = frozenset(
 
 _WINDOWS_AND_AXES = frozenset(
     """
-    AveragePool ConvTranspose GlobalMaxPool GroupNormalization InstanceNormalization
+    ArgMax ArgMin AveragePool ConvTranspose GlobalMaxPool GroupNormalization InstanceNormalization
     LayerNormalization LogSoftmax LpNormalization MaxPool MeanVarianceNormalization
     RMSNormalization ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMin ReduceSum
     ReduceSumSquare
@@ -116,6 +117,7 @@ def import_onnx(data: bytes) -> Imported:
         TinyaotError: the file is damaged, a float model, or uses something unsupported.
     """
     model = _parse(data)
+    widen_constants(model)
     graph = model.graph
     nodes = [
         ModelNode(node.op_type, index, node.name or (node.output[0] if node.output else ""))
@@ -233,6 +235,11 @@ def _refuse_unsupported(model: onnx.ModelProto, nodes: list[ModelNode]) -> None:
         if node.op_type in _REFUSALS:
             reason, hint = _REFUSALS[node.op_type]
             raise TinyaotError(f"{described} {reason}", hint)
+        if any(one.name == "block_size" and one.i for one in node.attribute):
+            raise TinyaotError(
+                f"{described} has a scale for each block of elements",
+                "quantize per tensor or per channel",
+            )
     if not any(re.match("Quantize|Dequantize|QLinear", node.op_type) for node in model.graph.node):
         raise TinyaotError(
             "the model is not quantized: it holds no QuantizeLinear",

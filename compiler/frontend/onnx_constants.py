@@ -22,6 +22,12 @@ Array = NDArray[Any]
 # Functions whose result has the shape of their first operand; ONNX's shape inference leaves them.
 _SHAPED_AS_INPUT = frozenset({"GroupNormalization", "MeanVarianceNormalization"})
 _KEPT = frozenset({"DequantizeLinear", "Dropout"})
+_WIDER = {
+    onnx.TensorProto.INT2: np.int8,
+    onnx.TensorProto.INT4: np.int8,
+    onnx.TensorProto.UINT2: np.uint8,
+    onnx.TensorProto.UINT4: np.uint8,
+}
 _RANDOM = ("Random", "Bernoulli", "Multinomial")
 _LARGEST = 1 << 24
 _LARGEST_OF_SHAPE_RULES = 1 << 12
@@ -66,6 +72,15 @@ def fold_constants(
                 constants[name] = value
                 result.graph.initializer.append(numpy_helper.from_array(value, name))
     return result, kept
+
+
+def widen_constants(model: onnx.ModelProto) -> None:
+    """Stores constants of 2 and 4 bits, which are packed, in 8 bits each; changes the model."""
+    for tensor in model.graph.initializer:
+        wider = _WIDER.get(tensor.data_type)
+        if wider is not None:
+            values = numpy_helper.to_array(tensor).astype(wider)
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
 
 
 def infer_types(

@@ -22,6 +22,7 @@ from tinyaot.compiler.legalize import (
     convolution,
     elementwise,
     lookup,
+    onnx_integer,
     onnx_normalization,
     onnx_products,
     onnx_reduction,
@@ -323,6 +324,11 @@ class _Legalizer:
                 return TFLITE[kind](own)
             except FactorError as error:
                 raise own.unsupported(*_misfit(error)) from error
+        own_call = onnx_call(call)
+        integer = None if own_call is None else onnx_integer.rule_of(own_call)
+        if own_call is not None and integer is not None:
+            origin, tensor_name = self._origin(var)
+            return integer(self._context, own_call, tensor_name, origin)
         clamp: tuple[int, int] | None = None
         if name == "relax.clip":
             shift = zero_point_shift(dtype_of(call))

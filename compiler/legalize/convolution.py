@@ -149,7 +149,8 @@ def weight_of(group: Group, expr: Any) -> QuantizedConstant:
     weight = group.constant(expr)
     if weight is None:
         raise group.unsupported(
-            "has weights that are not quantized constants", "fold the weights into the model"
+            "has weights that are not quantized constants",
+            "fold the weights into the model and quantize them, for ONNX in QDQ format",
         )
     return weight
 

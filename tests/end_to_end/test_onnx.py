@@ -255,11 +255,6 @@ def test_movement_of_quantized_tensors(tmp_path: Path) -> None:
     assert not differences(compiled, path, random_inputs(compiled.inputs, 6), "host").any()
 
 
-def asymmetric_weights(path: Path) -> None:
-    types = {"activations": "uint8", "weights": "uint8"}
-    quantize(mobile_network(), path, **types, per_channel=False, WeightSymmetric=False)
-
-
 def float_operator(path: Path) -> None:
     model = QdqModel()
     x = model.operator("Relu", model.operator("Softmax", model.input((1, 4), INT8)))
@@ -296,7 +291,6 @@ def two_quantizations(path: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (asymmetric_weights, 'Conv #.* "conv0" has weights with zero point'),
         (float_operator, "Softmax #.* reads relax.nn.relu that is not quantized"),
         (unquantized_output, 'output "softmax_1" is float and not dequantized'),
         (two_quantizations, 'input "image" is quantized in two ways'),

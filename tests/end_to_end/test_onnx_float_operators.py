@@ -191,6 +191,9 @@ CASES = {
     "ReduceSum": lambda: x().constant(np.array([2, 3])).node("ReduceSum", keepdims=0),
     "ReduceMax": lambda: x().constant(np.array([1])).node("ReduceMax"),
     "ReduceMin": lambda: x().constant(np.array([-1])).node("ReduceMin", keepdims=0),
+    "ArgMax": lambda: x(3, 11).node("ArgMax", axis=1, keepdims=0),
+    "ArgMin of channels": lambda: x().node("ArgMin", axis=1),
+    "Greater than a number": lambda: x().constant(0.3).node("Greater"),
     "ReduceL1": lambda: x().constant(np.array([2, 3])).node("ReduceL1", keepdims=0),
     "ReduceL2": lambda: x().constant(np.array([1])).node("ReduceL2"),
     "ReduceLogSum": lambda: (

@@ -21,6 +21,7 @@ FORMS = [
     ("u_net", "QDQ", "uint8", "uint8", False, False, 22),
     ("audio", "QOperator", "int8", "int8", True, False, 17),
     ("autoencoder", "QDQ", "uint8", "uint8", False, False, 23),
+    ("autoencoder", "QDQ", "int8", "int4", True, False, 21),
     ("attention", "QDQ", "int8", "int8", True, False, 21),
 ]
 LONG_FORMS = [
