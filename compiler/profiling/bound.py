@@ -55,20 +55,20 @@ class Rates:
 def rates(target: Target) -> Rates:
     """The rates of a core, from its features.
 
-    MVE: VMLADAVA.S8 adds 16 products, VLDRB loads 16 bytes; VQRDMULH, VRSHL, VADD, VQMOVN and a
-    store requantize 4 lanes in about 8 instructions. DSP: SMLAD adds 2 products; a pair of loads
-    for multiplier and addend shared by neighbours, SMMLA, SSAT and STRB. Armv7-M: MLA; SMLAL,
-    shift, saturate and store. Armv6-M: MULS and ADDS, and a 64-bit product in pieces.
+    MVE: VMLADAVA.S8 adds 16 products, VLDRB loads 16 bytes; a multiplication, a rounding shift, an
+    addition, a minimum, a maximum and a store requantize 4 lanes. DSP: SMLAD adds 2 products; loads
+    of multiplier and addend, SMMLA, SSAT and STRB. Armv7-M: MLA; SMLAL, shift, saturate and store.
+    Armv6-M: MULS and ADDS; a product in pieces, saturation by branches.
     """
     features = target.features
     accumulators = 8 if target.registers >= _WIDE_REGISTER_FILE else 4
     if "mve" in features:
-        return Rates(16, 16, 2, accumulators)
+        return Rates(16, 16, 1.5, accumulators)
     if "dsp" in features:
         return Rates(2, 4, 4, accumulators)
     if "smull" in features:
         return Rates(1, 4, 6, accumulators)
-    return Rates(0.5, 4, 30, accumulators)
+    return Rates(0.5, 4, 12, accumulators)
 
 
 @dataclass(frozen=True)
@@ -117,12 +117,16 @@ def _traffic(operator: Operator, graph: Graph, best: Rates) -> float:
 
     A product of matrices loads an activation once for each group of columns and a weight once for
     each group of rows, and a group of a rows and b columns needs a * b accumulators. Everything
-    else touches each byte once.
+    else touches each byte once, but of a table at most an entry for each output.
     """
     node = operator.node
     activations = sum(graph.tensors[name].nbytes for name in (*node.inputs, *node.states))
-    constants = sum(array.nbytes for array in operator.constants.values())
-    written = graph.tensors[node.output].nbytes
+    output = graph.tensors[node.output]
+    written, outputs = output.nbytes, math.prod(output.shape)
+    constants = sum(
+        min(array.nbytes, outputs * array.itemsize) if "table" in name else array.nbytes
+        for name, array in operator.constants.items()
+    )
     shape = _matrix(node.workload)
     if shape is None:
         return activations + constants + written
@@ -146,10 +150,7 @@ def _matrix(workload: Workload) -> tuple[int, int] | None:
 
 
 def _requantized(operator: Operator, outputs: int) -> int:
-    """How many values are scaled; an addition scales both of its inputs."""
+    """How many values are scaled."""
     node = operator.node
-    if node.workload.kind in ("add", "add_n"):
-        return outputs * len(node.inputs)
-    fields = vars(node.workload)
-    scales = "multiplier" in node.constants or {"multiplier", "factor", "rounding"} & set(fields)
-    return outputs if scales else 0
+    scales = {"multiplier", "factor", "rounding"} & set(vars(node.workload))
+    return outputs if scales or "multiplier" in node.constants else 0

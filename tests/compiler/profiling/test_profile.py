@@ -38,7 +38,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def network() -> bytes:
-    """Two equal convolutions, which share a function, a pool, a dense layer; odd names."""
+    """Two equal convolutions, which share a function, an addition, a pool, a dense layer."""
     rng = np.random.default_rng(1)
 
     def weight(*shape: int) -> Any:
@@ -49,6 +49,7 @@ def network() -> bytes:
     for _ in range(2):
         x = b.conv2d(x, weight(8, 3, 3, 8), weight_scale=0.002, scale=0.05, zero_point=-3,
                      padding="SAME")  # fmt: skip
+    x = b.add(x, x, scale=0.1, zero_point=2)
     y = b.depthwise_conv2d(x, weight(1, 3, 3, 8), weight_scale=0.01, scale=0.9, padding="SAME")
     y = b.average_pool2d(y, (4, 4), strides=(4, 4))
     y = b.reshape(y, (1, 72))
