@@ -87,7 +87,7 @@ def compile_command(
     npu_config: NpuConfig = None,
     optimise: Optimise = NpuGoal.performance,
     arena_size: ArenaSize = None,
-    npu_codegen: NpuCodegen = NpuGenerator.own,
+    npu_codegen: NpuCodegen = NpuGenerator.best,
     npu_only: NpuOnly = False,
     dump_ir: DumpIR = None,
     json: Json = False,

@@ -33,7 +33,8 @@ def _measure(model: Path, target: str, goal: str, step: Callable[[str], None]) -
 
     step(f"{model.stem} on {target} for {goal}")
     compiled = compile_file(
-        *(model, target, None, None, "balanced", lambda _: None), npu={"optimise": goal}
+        *(model, target, None, None, "balanced", lambda _: None),
+        npu={"optimise": goal, "codegen": "own"},
     )
     report, npu = compiled.npu_report(), compiled.target.npu
     assert npu is not None

@@ -113,7 +113,7 @@ def npu_options(
         "config": config,
         "optimise": None if optimise is NpuGoal.performance else optimise.value,
         "arena_size": arena_size,
-        "codegen": None if codegen is NpuGenerator.own else codegen.value,
+        "codegen": None if codegen is NpuGenerator.best else codegen.value,
         "only": only or None,
     }
     return {name: value for name, value in values.items() if value is not None}

@@ -28,6 +28,8 @@ def npu_facts(table: Table, report: NpuReport) -> None:
         f"{report.accelerator}, {report.system}, {report.memory}: "
         f"{len(report.operations)} operations",
     )
+    for line in report.code:
+        table.add_row("  commands", line)
     table.add_row("  cycles (estimate)", f"{report.cycles:,}")
     table.add_row("  SRAM", f"{report.sram_bytes:,} bytes")
     table.add_row("  flash", f"{report.flash_bytes:,} bytes")

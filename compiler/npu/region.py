@@ -30,6 +30,7 @@ from tinyaot.targets.ethos_u.operation import (
     Operation,
     Place,
 )
+from tinyaot.targets.ethos_u.regor import CompiledNetwork
 
 CONSTANTS, WORKSPACE, CACHE, FIRST_PORT, MOST_REGIONS = 0, 1, 2, 3, 8
 """Base pointers: what the driver is given, in this order; inputs and outputs come last."""
@@ -48,6 +49,7 @@ class CompiledRegion:
         operations: what they compute, for reports; each with its block. None if Vela made it.
         generator: who made the commands: `own` or `vela`.
         choice: why that one, for people; empty if there was no choice.
+        network: what Vela says about it; None if it is our own.
     """
 
     node: Node
@@ -55,6 +57,7 @@ class CompiledRegion:
     operations: tuple[tuple[Operation, BlockChoice], ...]
     generator: str = "own"
     choice: str = ""
+    network: CompiledNetwork | None = None
 
 
 class _Constants:

@@ -11,6 +11,8 @@ from tinyaot.schedules.ethos_u.memory import usage
 from tinyaot.schedules.workload_npu import NpuRegion
 from tinyaot.targets import TinyaotError
 from tinyaot.targets.ethos_u.accelerator import Npu
+from tinyaot.targets.ethos_u.ports import transferred_bytes
+from tinyaot.targets.ethos_u.regor import CompiledNetwork
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class NpuReport:
         flash_bytes: weights, tables and commands.
         dma_bytes: copied from flash to SRAM.
         fallbacks: what stays on the CPU.
+        code: for each region who made its commands, and why that one.
     """
 
     accelerator: str
@@ -63,6 +66,7 @@ class NpuReport:
     flash_bytes: int
     dma_bytes: int
     fallbacks: tuple[Fallback, ...]
+    code: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -86,10 +90,14 @@ def npu_report(parts: Partition, npu: Npu) -> NpuReport:
     operations: list[NpuOperation] = []
     cycles = dma = flash = sram = 0
     for region in parts.regions.values():
-        estimate = estimate_stream(region.stream, npu)
         operations += _operations(region, npu)
-        cycles += estimate.cycles
-        dma += estimate.dma_bytes
+        if region.network is not None and npu.family == "u85":
+            cycles += region.network.cycles
+            dma += transferred_bytes(region.stream)
+        else:
+            estimate = estimate_stream(region.stream, npu)
+            cycles += estimate.cycles
+            dma += estimate.dma_bytes
         flash += sum(array.nbytes for array in region.node.constants.values())
         assert isinstance(region.node.workload, NpuRegion)
         sram = max(sram, region.node.workload.workspace)
@@ -103,10 +111,40 @@ def npu_report(parts: Partition, npu: Npu) -> NpuReport:
         flash,
         dma,
         parts.fallbacks,
+        tuple(
+            region.choice or ("own code" if region.generator == "own" else "Vela's code")
+            for region in parts.regions.values()
+        ),
     )
 
 
+def _vela_operations(network: CompiledNetwork, npu: Npu) -> list[NpuOperation]:
+    """As Vela schedules and estimates them; those that take no time are part of others."""
+    result = []
+    for one in network.operations:
+        if not one.cycles or one.block is None:
+            continue
+        slowest = max(one.accesses, key=one.accesses.__getitem__, default="")
+        waits = slowest and one.accesses[slowest] > one.npu_cycles
+        result.append(
+            NpuOperation(
+                origin=f'{one.operator} "{one.name}"',
+                kind=one.operator,
+                cycles=one.cycles,
+                utilisation=one.macs / (one.cycles * npu.macs * npu.cores),
+                block=one.block,
+                sram_bytes=one.staging_bytes,
+                constant_bytes=0,
+                copied=False,
+                bound=slowest if waits else "compute",
+            )
+        )
+    return result
+
+
 def _operations(region: CompiledRegion, npu: Npu) -> list[NpuOperation]:
+    if region.network is not None:
+        return _vela_operations(region.network, npu)
     estimate = estimate_stream(region.stream, npu)
     own = [operation for operation, _ in region.operations]
     alive = usage(own, (*region.node.inputs, *region.node.outputs))
@@ -155,9 +193,11 @@ def vela_figures(network: bytes, npu: Npu) -> VelaFigures | None:
         )
     except TinyaotError:
         return None
-    estimate = estimate_stream(parse_driver_payload(compiled.payload), npu)
+    cycles = compiled.cycles
+    if npu.family != "u85":
+        cycles = estimate_stream(parse_driver_payload(compiled.payload), npu).cycles
     return VelaFigures(
-        estimate.cycles,
+        cycles,
         compiled.cycles,
         compiled.sram_bytes,
         len(compiled.read_only) + len(compiled.payload),

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tinyaot.compiler.graph import Graph, Node, Tensor
 from tinyaot.compiler.npu.estimate import estimate_stream
@@ -22,10 +23,11 @@ from tinyaot.schedules.workload import Constant, Workload
 from tinyaot.schedules.workload_npu import NpuRegion
 from tinyaot.targets import TinyaotError
 from tinyaot.targets.ethos_u.accelerator import Npu
-from tinyaot.targets.ethos_u.model import parse_driver_payload
+from tinyaot.targets.ethos_u.model import parse_driver_payload, run_stream
 from tinyaot.targets.ethos_u.ports import separate_ports
 from tinyaot.targets.ethos_u.regor import CompiledNetwork, compile_network
 
+_COMPARED_INPUTS = 4
 _INPUTS, _OUTPUTS, _OPERATORS = 6, 8, 10
 """Where the table of a subgraph has these fields; see the schema of TFLite."""
 
@@ -68,7 +70,8 @@ def compile_group(
     """The commands of some nodes, by the code generator that `npu.codegen` names.
 
     `best` takes the one with fewer estimated cycles, by one cost model for both, among those within
-    the arena's limit; our own where they are equal or Vela refuses. For U85 there is Vela's alone.
+    the arena's limit; under `npu.optimise` size the one that needs less SRAM. Vela's must also
+    compute the same. Our own where they are equal or Vela refuses; for U85 there is Vela's alone.
 
     Args:
         nodes: in execution order.
@@ -91,17 +94,60 @@ def compile_group(
     except TinyaotError as error:
         return replace(own, choice=f"own code; Vela refuses: {error.message}")
     cycles = [estimate_stream(region.stream, npu).cycles for region in (own, vela)]
-    text = f"{cycles[0]:,} estimated cycles of own code, {cycles[1]:,} of Vela's"
-    fits = [_fits(region, npu) for region in (own, vela)]
-    if fits[1] and (not fits[0] or cycles[1] < cycles[0]):
-        return replace(vela, choice=f"Vela's code: {text}")
-    return replace(own, choice=f"own code: {text}")
+    sram = [_workspace(region) for region in (own, vela)]
+    text = (
+        f"{cycles[0]:,} estimated cycles and {sram[0]:,} bytes of SRAM by own code, "
+        f"{cycles[1]:,} and {sram[1]:,} by Vela's"
+    )
+    order = [(sram[one], cycles[one]) if npu.optimise == "size" else cycles[one] for one in (0, 1)]
+    fits = [npu.arena_size is None or size <= npu.arena_size for size in sram]
+    if not fits[1] or (fits[0] and order[0] <= order[1]):  # type: ignore[operator]
+        return replace(own, choice=f"own code: {text}")
+    if not _agree(own, vela, npu):
+        return replace(own, choice=f"own code: {text}, but it computes something else")
+    return replace(vela, choice=f"Vela's code: {text}")
 
 
-def _fits(region: CompiledRegion, npu: Npu) -> bool:
+def _workspace(region: CompiledRegion) -> int:
     workload = region.node.workload
     assert isinstance(workload, NpuRegion)
-    return npu.arena_size is None or workload.workspace <= npu.arena_size
+    return workload.workspace + workload.cache
+
+
+def _agree(own: CompiledRegion, vela: CompiledRegion, npu: Npu) -> bool:
+    """Whether two streams for the same group give the same on random inputs, without hazards.
+
+    Vela does not round all operators as TFLite Micro does; our own code takes none that it would
+    not compute exactly.
+    """
+    workload = own.node.workload
+    assert isinstance(workload, NpuRegion)
+    rng = np.random.default_rng(0)
+    for _ in range(_COMPARED_INPUTS):
+        inputs = [rng.integers(0, 256, size).astype(np.uint8) for size in workload.input_sizes]
+        try:
+            results = [_outputs(region, inputs, npu) for region in (own, vela)]
+        except TinyaotError:
+            return False
+        if results[0] != results[1]:
+            return False
+    return True
+
+
+def _outputs(region: CompiledRegion, inputs: Sequence[NDArray[np.uint8]], npu: Npu) -> list[bytes]:
+    workload = region.node.workload
+    assert isinstance(workload, NpuRegion)
+    outputs = [np.zeros(size, np.uint8) for size in workload.output_sizes]
+    memory = [
+        np.array(region.node.constants["weights"]).view(np.uint8),
+        np.zeros(workload.workspace, np.uint8),
+        np.zeros(workload.cache, np.uint8),
+        *(one.copy() for one in inputs),
+        *outputs,
+    ]
+    regions = {number: one for number, one in enumerate(memory) if one.size}
+    run_stream(region.stream, regions, npu.name)
+    return [one.tobytes() for one in outputs]
 
 
 def vela_refusal(
@@ -131,6 +177,8 @@ def _vela_region(
     npu: Npu,
     model: bytes,
 ) -> CompiledRegion:
+    if model[4:8] != b"TFL3":
+        raise TinyaotError("Vela reads TFLite files, and this model is none")
     operators = _operators(nodes, graph)
     network = compile_subgraph(cut_tflite(model, operators, inputs, outputs, graph), npu)
     for names, tensors in ((inputs, network.inputs), (outputs, network.outputs)):
@@ -156,7 +204,7 @@ def _vela_region(
     last = f" to {origins[-1]}" if origins[-1] != origins[0] else ""
     origin = f"{npu.name}: {count}, {origins[0]}{last}"
     node = Node(workload, tuple(inputs), outputs[0], arrays, origin, (), tuple(outputs[1:]))
-    return CompiledRegion(node, parse_driver_payload(payload), (), "vela")
+    return CompiledRegion(node, parse_driver_payload(payload), (), "vela", "", network)
 
 
 def _operators(nodes: Sequence[Node], graph: Graph) -> list[int]:

@@ -44,7 +44,7 @@ class Npu:
     config: Path | None = None
     optimise: str = "performance"
     arena_size: int | None = None
-    codegen: str = "own"
+    codegen: str = "best"
     only: bool = False
 
     @property
@@ -88,7 +88,7 @@ def configure(
     config: Path | None = None,
     optimise: str = "performance",
     arena_size: int | None = None,
-    codegen: str = "own",
+    codegen: str = "best",
     only: bool = False,
 ) -> Npu:
     """The accelerator in another system; arguments as the attributes of `Npu`.

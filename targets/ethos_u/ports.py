@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tinyaot.targets.errors import TinyaotError
 from tinyaot.targets.ethos_u.regor import CompiledNetwork, NetworkTensor
@@ -11,7 +12,7 @@ FIRST_PORT, REGIONS = 3, 8
 """The region of the first input; how many there can be."""
 
 _KERNELS = (0x002, 0x003, 0x005, 0x006, 0x007)
-_DMA_START = 0x010
+_DMA_START, _DMA_LENGTH = 0x010, 0x032
 _PAYLOAD, _CODE = 0x4000, 0x3FF
 _COMMAND_STREAM = 2
 # Of what each operation addresses: the register of its region, and those of its addresses. U55,
@@ -116,3 +117,17 @@ class _Rewriter:
             self._words += [code | _PAYLOAD | value >> 32 << 16, value & 0xFFFFFFFF]
         else:
             self._words.append(code | value << 16)
+
+
+def transferred_bytes(stream: NDArray[np.uint32]) -> int:
+    """Bytes that a stream's transfers move, each of one dimension; of U85 too."""
+    words = stream.tolist()
+    at = length = total = 0
+    while at < len(words):
+        has_payload, code = bool(words[at] & _PAYLOAD), words[at] & _CODE
+        if has_payload and code == _DMA_LENGTH:
+            length = words[at + 1]
+        elif not has_payload and code == _DMA_START:
+            total += length
+        at += 2 if has_payload else 1
+    return total

@@ -43,7 +43,7 @@ OWN = (
 
 def differing(path: Path, target: str, on: str, count: int, **options: object) -> int:
     """Elements of the outputs that differ from TFLite Micro's."""
-    compiled = compile_model(path, target, npu=options)
+    compiled = compile_model(path, target, npu={"codegen": "own", **(options or {})})
     assert compiled.graph.nodes != ()
     assert any(node.workload.kind == "npu_region" for node in compiled.graph.nodes)
     inputs = random_inputs(compiled.inputs, count, 11)
