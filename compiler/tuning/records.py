@@ -198,7 +198,8 @@ def append_records(path: Path, records: Iterable[Record]) -> None:
                 while written < len(data):
                     written += file.write(data[written:])
             except OSError:
-                os.ftruncate(descriptor, size)
+                with contextlib.suppress(OSError):
+                    os.ftruncate(descriptor, size)
                 raise
     except OSError as error:
         raise TinyaotError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -167,5 +168,6 @@ def _blame(workers: Workers, pending: Pending) -> list[Outcome]:
 
 
 def _begin_worker() -> None:
-    """An interrupt from the terminal is the tuner's; what is being measured is not cut short."""
+    """An interrupt from the terminal is the tuner's; its request to end removes temporary files."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))

@@ -74,6 +74,11 @@ def compile_with(
     return compile_model(data, "cortex-m4", optimize=optimize, tuning_logs=[path])
 
 
+@pytest.fixture(autouse=True)
+def nothing_ships(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tinyaot.compiler.tuning.lookup.shipped_log", lambda core: None)
+
+
 @pytest.fixture(scope="module")
 def plain() -> CompiledModel:
     return compile_model(model(), "cortex-m4", tuned=False)

@@ -105,7 +105,7 @@ from dataclasses import replace
 from pathlib import Path
 from tinyaot.compiler.tuning.records import append_records, parse_record
 record, _ = parse_record(sys.argv[2])
-for cost in range(200):
+for cost in range(60):
     append_records(Path(sys.argv[1]), [replace(record, cost=float(cost))] * 3)
 """
 
@@ -122,7 +122,7 @@ def test_two_tuners_append_to_one_file(tmp_path: Path) -> None:
     assert not log.notes
     for core in ("one", "two"):
         costs = [record.cost for record in log.records if record.core == core]
-        assert costs == [float(cost) for cost in range(200) for _ in range(3)]
+        assert costs == [float(cost) for cost in range(60) for _ in range(3)]
 
 
 def test_a_full_disk_leaves_the_log_as_it_was(

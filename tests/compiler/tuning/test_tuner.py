@@ -85,7 +85,7 @@ def test_every_candidate_is_tried_once(search: str) -> None:
     if search == "model":
         pytest.importorskip("xgboost")
     workers = Pretended()
-    state = tune(Options(10**6, search), workers=workers)
+    state = tune(Options(10**6, search, batch=32), workers=workers)
     assert len(workers.measured) == len(set(workers.measured)) == state.space.size > 50
     assert set(workers.measured) == set(state.space)
     assert workers.measured[0] == state.space.default
@@ -242,15 +242,15 @@ def test_a_dask_cluster_that_loses_a_worker_loses_nothing_emulated(tmp_path: Pat
         killed = threading.Event()
 
         def report(progress: Progress) -> None:
-            if progress.trials >= 8 and not killed.is_set():
+            if progress.trials >= 4 and not killed.is_set():
                 os.kill(victim.process.pid, signal.SIGKILL)
                 killed.set()
 
-        (state,) = Tuner([TASK], Options(24, "random", batch=8), log, workers, report).run()
+        (state,) = Tuner([TASK], Options(12, "random", batch=4), log, workers, report).run()
         workers.close()
     assert killed.is_set()
     records: Sequence[Record] = read_log(log).records
-    assert len({record.candidate for record in records}) == len(records) == 24
+    assert len({record.candidate for record in records}) == len(records) == 12
     assert {record.status for record in records} == {"ok"}
     assert set(state.outcomes) == {Candidate(*record.candidate) for record in records}
 
