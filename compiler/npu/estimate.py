@@ -34,7 +34,7 @@ _KINDS = {
     "elementwise max": "maximum",
     "elementwise abs": "absolute",
     "elementwise lrelu": "absolute",
-    "elementwise clz": "absolute",
+    "elementwise clz": "leading_zeros",
     "elementwise shl": "shift_left",
     "elementwise shr": "shift_right",
 }

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyaot.compiler.graph import Graph, Node, Tensor
+from tinyaot.compiler.npu.softmax import softmax_operations
 from tinyaot.schedules.workload import (
     Add,
     Concatenate,
@@ -29,6 +30,7 @@ from tinyaot.schedules.workload import (
     Rearrange,
     Requantize,
     Reshape,
+    Softmax,
     Workload,
 )
 from tinyaot.schedules.workload_elementwise import QuantizedBinary
@@ -632,6 +634,20 @@ def _rearrange(node: Node, graph: Graph) -> list[Operation]:
     return [copy(read, feature_map(target, shape), node.origin)]
 
 
+def _softmax(node: Node, graph: Graph) -> list[Operation]:
+    w = node.workload
+    assert isinstance(w, Softmax)
+    if w.depth > _POOL_SIDE:
+        raise Unsupported(f"softmax over {w.depth} values: the NPU takes {_POOL_SIDE}")
+    shape = (w.rows, 1, w.depth)
+    return softmax_operations(
+        feature_map(graph.tensors[node.inputs[0]], shape),
+        feature_map(graph.tensors[node.output], shape, -128),
+        node.constants["table"].astype(np.int32),
+        node.origin,
+    )
+
+
 _RULES: dict[type[Workload], Rule] = {
     Add: _sum,
     Concatenate: _concatenate,
@@ -647,5 +663,6 @@ _RULES: dict[type[Workload], Rule] = {
     Rearrange: _rearrange,
     Requantize: _requantize,
     Reshape: lambda node, graph: [],
+    Softmax: _softmax,
     TransposeConv2D: _transpose_conv2d,
 }

@@ -37,6 +37,7 @@ CONSTANTS, WORKSPACE, CACHE, FIRST_PORT, MOST_REGIONS = 0, 1, 2, 3, 8
 
 _ALIGNMENT = 16
 _TABLE_SLOTS = 8
+_TABLE_BYTES = 256
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ def compile_region(
     """
     operations = region_operations(nodes, graph, (*inputs, *outputs))
     external = {*inputs, *outputs, *graph.constants}
+    external |= {name for one in operations for name in one.constants}
     operations = _in_bricks(operations, external)
     limit = None
     if npu.arena_size is not None:
@@ -271,6 +273,9 @@ def _emit(
     for name, array in graph.constants.items():
         if any(fm.storage == name for step in steps for fm in step.operation.inputs):
             places[name] = constants.add(np.ascontiguousarray(array).tobytes())
+    for step in steps:
+        for name, array in step.operation.constants.items():
+            places[name] = constants.add(array.tobytes())
     for index, name in enumerate(dict.fromkeys((*inputs, *outputs))):
         places[name] = Place(FIRST_PORT + index, 0, graph.tensors[name].nbytes)
 
@@ -399,9 +404,13 @@ class _Tables:
         if self._lost_by_others:
             self._slots = []
 
-    def slot(self, table: NDArray[np.int8], constants: _Constants) -> tuple[int, Copy | None]:
+    def slot(self, table: NDArray[np.generic], constants: _Constants) -> tuple[int, Copy | None]:
         """The slot of a table, and the copy that puts it there if it is not."""
-        data = table.astype(np.int8).tobytes()
+        data = table.tobytes()
+        if len(data) > _TABLE_BYTES:
+            # A table of int32 takes four slots, the first ones, from whatever is there.
+            self._slots = [data] * (len(data) // _TABLE_BYTES)
+            return 0, Copy(constants.add(data), None, 0)
         if data in self._slots:
             return self._slots.index(data), None
         if len(self._slots) < _TABLE_SLOTS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,9 +17,18 @@ BRICK = 16
 """Channels that lie together in the layout NHCWB16."""
 
 ELEMENTWISE = frozenset(
-    {"add", "subtract", "multiply", "minimum", "maximum", "absolute", "shift_left", "shift_right"}
+    {
+        "add",
+        "subtract",
+        "multiply",
+        "minimum",
+        "maximum",
+        "absolute",
+        "leading_zeros",
+        "shift_left",
+        "shift_right",
+    }
 )
-UNARY = frozenset({"absolute"})
 POOLING = frozenset({"max_pool", "average_pool", "reduce_sum"})
 WEIGHTED = frozenset({"conv2d", "depthwise"})
 
@@ -136,7 +146,8 @@ class Operation:
             scale to 2^20 times the other's step, halved.
         clamp: smallest and largest output.
         rounding: `double` as TFLite's, `natural` rounds once, ties up.
-        table: int8 (256), looked up last.
+        table: int8 or, for outputs of int32, int32 (256): looked up last.
+        constants: values of the storages that are operands and known.
         upscale: `none`, or how the input is doubled: `nearest` or `zeros`.
         origin: the model node.
         macs: multiply-accumulates that the model needs here.
@@ -159,7 +170,8 @@ class Operation:
     operand_scale: tuple[int, Scale] | None = None
     clamp: tuple[int, int] = (-128, 127)
     rounding: str = "double"
-    table: NDArray[np.int8] | None = None
+    table: NDArray[Any] | None = None
+    constants: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     upscale: str = "none"
     origin: str = ""
     macs: int = 0

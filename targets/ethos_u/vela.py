@@ -21,7 +21,6 @@ from tinyaot.targets.ethos_u.accelerator import Npu
 from tinyaot.targets.ethos_u.operation import (
     ELEMENTWISE,
     POOLING,
-    UNARY,
     Command,
     Copy,
     FeatureMap,
@@ -43,6 +42,7 @@ _ELEMENTWISE = {
     "minimum": "MIN",
     "maximum": "MAX",
     "absolute": "ABS",
+    "leading_zeros": "CLZ",
     "shift_left": "SHL",
     "shift_right": "SHR",
 }
@@ -58,6 +58,7 @@ _COST_OPS = {
     "minimum": "Minimum",
     "maximum": "Maximum",
     "absolute": "Abs",
+    "leading_zeros": "CLZ",
     "shift_left": "SHL",
     "shift_right": "SHR",
 }
@@ -565,7 +566,6 @@ def copy_cycles(nbytes: int, npu: Npu) -> int:
 
 
 __all__ = [
-    "UNARY",
     "Cost",
     "Job",
     "architecture",

@@ -130,6 +130,17 @@ def test_a_limit_is_kept_without_a_needless_cascade() -> None:
         assert (len(region.operations) == len(free.operations)) == (limit == needed)
 
 
+@pytest.mark.parametrize("name", ["ethos-u55-32", "ethos-u65-512"])
+@pytest.mark.parametrize("shape", [(1, 7), (3, 40), (1, 2, 3, 5)])
+def test_softmax(name: str, shape: tuple[int, ...]) -> None:
+    # With the larger scale most sums are exactly 1.
+    for scale in (0.09, 2.5):
+        builder = TFLiteBuilder()
+        builder.output(builder.softmax(builder.input(shape, scale, 7), 1.5))
+        graph = graph_of(builder.build())
+        assert differing(graph, get_npu(name), 4) == 0
+
+
 def test_what_the_npu_cannot_compute_is_named() -> None:
     from tinyaot.compiler.npu.partition import partition
 
