@@ -229,6 +229,7 @@ def _context(compiled: CompiledModel, format_name: str, version: str) -> dict[st
         "version": version,
         "tinyaot_version": metadata.version("tinyaot"),
         "target": target,
+        "resets": compiled.program.resets,
         "driver": bool(compiled.program.npu),
         "board": None if target.board is None else get_board(target.board),
         "optimize": compiled.optimize,

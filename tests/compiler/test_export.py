@@ -44,6 +44,17 @@ def network() -> bytes:
     return b.build()
 
 
+def delay() -> bytes:
+    """A model with state: puts out the input of the inference before."""
+    b = TFLiteBuilder()
+    x = b.input((1, 8), 0.5, 3)
+    initial = np.arange(8, dtype=np.int8).reshape(1, 8)
+    handle = b.variable("kept", (initial, x))
+    b.output(b.read_variable(handle, x))
+    b.assign_variable(handle, x)
+    return b.build()
+
+
 @functools.cache
 def compiled(target: str) -> CompiledModel:
     return compile_model(network(), target, name="pair")
@@ -235,9 +246,12 @@ def test_the_arduino_library_follows_the_specification(target: str, tmp_path: Pa
 
 
 @needs_cc
-def test_the_sketch_runs(tmp_path: Path) -> None:
-    """As C++, as Arduino's builder makes it: Arduino.h first, main calls setup and loop."""
-    folder = export("arduino", tmp_path / "tinyaot_pair")
+@pytest.mark.parametrize(("model", "outputs"), [(network, 2), (delay, 1)])
+def test_the_sketch_runs(model: Any, outputs: int, tmp_path: Path) -> None:
+    """As C++, as Arduino's builder makes it: Arduino.h first, main calls setup, and loop for ever;
+    a state starts anew each time."""
+    folder = tmp_path / "tinyaot_pair"
+    export_model(compile_model(model(), "host", name="pair"), "arduino", folder)
     (tmp_path / "Arduino.h").write_text(
         "#include <stdint.h>\n#include <iostream>\n"
         "enum { HEX = 16 };\n"
@@ -250,7 +264,7 @@ def test_the_sketch_runs(tmp_path: Path) -> None:
     )
     sketch = (folder / "examples" / "RunOnce" / "RunOnce.ino").read_text()
     (tmp_path / "sketch.cpp").write_text(
-        f'#include "Arduino.h"\n{sketch}\nint main() {{ setup(); loop(); }}\n'
+        f'#include "Arduino.h"\n{sketch}\nint main() {{ setup(); loop(); loop(); }}\n'
     )
     objects = []
     for source in (folder / "src").glob("*.c"):
@@ -260,8 +274,8 @@ def test_the_sketch_runs(tmp_path: Path) -> None:
         tmp_path / "sketch.cpp", *objects)  # fmt: skip
     said = run(tmp_path / "sketch")
     assert said.startswith("pair: status 0")
-    assert ": as expected" in said
-    assert said.count("output ") == 2
+    assert said.count(": as expected") == 2
+    assert said.count("output ") == 2 * outputs
 
 
 @pytest.mark.campaign
