@@ -393,7 +393,7 @@ class _Importer(onnx_frontend.ONNXGraphImporter):
             attrs["pads"] = [0, before, 0, after]
         wide = self.bb.emit(super()._convert_operator("Conv", inputs, attrs, self.opset))
         batch, channels, _, length = (int(size) for size in wide.ty.shape)
-        return relax.op.reshape(wide, (batch, channels, length))
+        return self.bb.normalize(relax.op.reshape(wide, (batch, channels, length)))
 
     def _clip(self, inputs: list[relax.Expr], attrs: dict[str, Any]) -> relax.Expr:
         low, high = (self._number(inputs[place], default) for place, default in _CLIP_BOUNDS)

@@ -14,6 +14,8 @@ from onnx_builder import quantize
 from onnx_judge import judge
 from onnx_networks import NETWORKS
 
+from tinyaot.compiler import compile_model
+
 FORMS = [
     # network, form, activations, weights, per channel, symmetric, opset
     ("mobilenet_v2", "QOperator", "uint8", "uint8", False, False, 17),
@@ -62,3 +64,12 @@ def test_network(
     )
     _, problems = judge(path)
     assert not problems
+
+
+def test_a_convolution_over_a_line_keeps_its_name(tmp_path: Path) -> None:
+    """Though it is computed as one over an image."""
+    pytest.importorskip("onnxruntime", reason="the .onnx oracle is not installed")
+    compiled = compile_model(quantize(NETWORKS["audio"](), tmp_path / "audio.onnx"), "host")
+    origins = {node.origin for node in compiled.graph.nodes if "conv" in node.workload.kind}
+    assert len(origins) == 4
+    assert all(origin.startswith("Conv #") for origin in origins)
