@@ -6,15 +6,12 @@ import re
 import struct
 import subprocess
 import tempfile
-from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 
-from elftools.elf.elffile import ELFFile
-from elftools.elf.sections import SymbolTableSection
-
 from tinyaot.targets.command import find_tool, run_command
 from tinyaot.targets.cortex_m.board import Board
+from tinyaot.targets.cortex_m.faults import fault_error, read_fault
 from tinyaot.targets.cortex_m.instructions import (
     EMPTY_FUNCTION_INSTRUCTIONS,
     EMPTY_OPERATOR_INSTRUCTIONS,
@@ -28,27 +25,6 @@ from tinyaot.targets.program import RunResult
 
 EMULATOR = "qemu-system-arm"
 PACKAGES = "qemu-system-arm"
-
-# Bits of the Configurable Fault Status Register: Armv7-M and Armv8-M ARM, CFSR.
-_FAULTS = {
-    0: "instruction fetch from a forbidden address",
-    1: "data access to a forbidden address",
-    3: "MemManage fault on exception return",
-    4: "MemManage fault on exception entry",
-    8: "instruction fetch from an address with no memory",
-    9: "data access to an address with no memory",
-    10: "late data access to an address with no memory",
-    11: "BusFault on exception return",
-    12: "BusFault on exception entry",
-    16: "undefined instruction",
-    17: "branch to an address without the Thumb bit",
-    18: "invalid exception return",
-    19: "instruction of a coprocessor that is switched off or absent",
-    20: "stack overflow",
-    24: "unaligned access",
-    25: "division by zero",
-}
-_MMFAR_VALID, _BFAR_VALID = 1 << 7, 1 << 15
 
 
 def run(image: Image, inputs: Sequence[Sequence[bytes]], timeout: float) -> RunResult:
@@ -100,44 +76,14 @@ def _emulate(image: Image, board: Board, directory: Path, timeout: float) -> Non
     said = result.stdout + result.stderr
     where = f"{image.program.name} on the emulated {board.name}"
     if fault := re.search(r"tinyaot-fault (.*)", said):
-        raise TinyaotError(f"{where}: {_describe_fault(fault[1], image.elf)}")
+        words = [int(word, 16) for word in fault[1].split()]
+        raise fault_error(read_fault(words), image.elf, image.program, where)
     if failure := re.search(r"tinyaot-error (.*)", said):
         raise TinyaotError(f"{where}: {failure[1]}")
     if lockup := re.search(r"Lockup: .*", said):
         raise TinyaotError(f"{where}: the core locked up ({lockup[0]})")
     last = said.strip().splitlines()[-1:] or ["it said nothing"]
     raise TinyaotError(f"{EMULATOR} ended with status {result.returncode}: {last[0]}")
-
-
-def _describe_fault(report: str, elf: Path) -> str:
-    """Put the line that startup.c prints into words."""
-    fields = {key: int(value, 16) for key, value in re.findall(r"(\w+)=(0x[0-9a-f]+)", report)}
-    cfsr = fields["cfsr"]
-    causes = [text for bit, text in _FAULTS.items() if cfsr >> bit & 1]
-    what = " and ".join(causes) or f"exception {fields['exception']}"
-    if cfsr & _BFAR_VALID:
-        what += f" {fields['bfar']:#010x}"
-    elif cfsr & _MMFAR_VALID:
-        what += f" {fields['mmfar']:#010x}"
-    where = f" at {_function_at(elf, fields['pc'])}" if "pc" in fields else ""
-    return f"fault{where}: {what} (HFSR {fields['hfsr']:#010x}, CFSR {cfsr:#010x})"
-
-
-def _function_at(path: Path, address: int) -> str:
-    with path.open("rb") as file:
-        table = ELFFile(file).get_section_by_name(".symtab")
-        assert isinstance(table, SymbolTableSection)
-        functions = sorted(
-            (symbol["st_value"] & ~1, symbol["st_size"], symbol.name)
-            for symbol in table.iter_symbols()
-            if symbol["st_info"]["type"] == "STT_FUNC"
-        )
-    index = bisect_right(functions, (address, 1 << 32, "")) - 1
-    if index >= 0:
-        start, nbytes, name = functions[index]
-        if address < start + max(nbytes, 1):
-            return f"{name}+{address - start:#x} ({address:#010x})"
-    return f"{address:#010x}"
 
 
 class _Results:

@@ -1,36 +1,41 @@
-/* From reset to main, the vector table, and a fault handler that reports and ends the run. */
+/* From reset to main, the vector table, and a fault handler that tells the harness. */
 #include <stdint.h>
 
 #include "counter.h"
-#include "semihosting.h"
+#include "fault.h"
 
 #define REGISTER(address) (*(volatile uint32_t *)(address))
+#define VTOR REGISTER(0xE000ED08u)
 #define CCR REGISTER(0xE000ED14u)
+#define SHCSR REGISTER(0xE000ED24u)
 #define CFSR REGISTER(0xE000ED28u)
 #define HFSR REGISTER(0xE000ED2Cu)
 #define MMFAR REGISTER(0xE000ED34u)
 #define BFAR REGISTER(0xE000ED38u)
 #define CPACR REGISTER(0xE000ED88u)
 
+#define SHCSR_FAULTS (7u << 16) /* UsageFault, BusFault, MemManage as such, not as HardFault */
 #define CCR_UNALIGN_TRP (1u << 3)
 #define CCR_LOB (1u << 19)
 
 /* From the linker script. */
+extern const uint32_t tinyaot_vectors[];
 struct copy {
     const uint32_t *from;
     uint32_t *to, *end;
 };
 extern const struct copy tinyaot_copies_start[], tinyaot_copies_end[];
 extern uint32_t tinyaot_bss_start[], tinyaot_bss_end[];
-extern uint32_t tinyaot_stack_bottom[], tinyaot_stack_top[], tinyaot_stack_region_end[];
+extern uint32_t tinyaot_stack_guard[], tinyaot_stack_bottom[], tinyaot_stack_top[], tinyaot_stack_region_end[];
 
-int main(void);
 void tinyaot_reset(void);
 void tinyaot_start(void) __attribute__((noreturn, noinline));
 void tinyaot_fault(void);
-void tinyaot_report_fault(const uint32_t *frame) __attribute__((noreturn, used));
+void tinyaot_report_fault(const uint32_t *frame, uint32_t exc_return) __attribute__((noreturn, used));
 
 static uint32_t fault_stack[256] __attribute__((used, aligned(8)));
+static uint32_t fault_registers[8] __attribute__((used));
+static struct fault fault;
 
 /* A separate function, so that no instruction of the coprocessor can precede its enabling. */
 void tinyaot_start(void)
@@ -44,11 +49,18 @@ void tinyaot_start(void)
     for (uint32_t *to = tinyaot_bss_start; to < tinyaot_bss_end; to++) {
         *to = 0;
     }
-    semihosting_exit((uint32_t)main());
+    (void)main();
+    for (;;) {
+    }
 }
 
 void tinyaot_reset(void)
 {
+    /* A debugger starts the image wherever it lies. */
+    VTOR = (uint32_t)(uintptr_t)tinyaot_vectors;
+#if __ARM_ARCH >= 7
+    SHCSR |= SHCSR_FAULTS;
+#endif
 #if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
     /* Full access to coprocessors 10 and 11: floating point and MVE. */
     CPACR |= 0xFu << 20;
@@ -70,38 +82,43 @@ __attribute__((naked)) void tinyaot_fault(void)
 {
     __asm__ volatile(
         "mrs r0, msp\n\t"
-        "ldr r1, =fault_stack + 1024\n\t"
-        "msr msp, r1\n\t"
+        "mov r1, lr\n\t"
+        "ldr r2, =fault_registers\n\t"
+        "stmia r2!, {r4-r7}\n\t"
+        "mov r4, r8\n\t"
+        "mov r5, r9\n\t"
+        "mov r6, r10\n\t"
+        "mov r7, r11\n\t"
+        "stmia r2!, {r4-r7}\n\t"
+        "ldr r2, =fault_stack + 1024\n\t"
+        "msr msp, r2\n\t"
         "b tinyaot_report_fault\n\t"
         ".ltorg");
 }
 
-static void print_field(const char *name, uint32_t value)
+void tinyaot_report_fault(const uint32_t *frame, uint32_t exc_return)
 {
-    semihosting_print(name);
-    semihosting_print_hex(value);
-}
-
-/* frame: r0-r3, r12, lr, pc, xPSR as the exception entry pushed them. */
-void tinyaot_report_fault(const uint32_t *frame)
-{
-    if (frame < tinyaot_stack_bottom) {
-        semihosting_print("tinyaot-error the stack overflowed, and the core faulted\n");
-        semihosting_exit(3);
+    __asm__ volatile("mrs %0, ipsr" : "=r"(fault.exception));
+    fault.exc_return = exc_return;
+    fault.cfsr = CFSR;
+    fault.hfsr = HFSR;
+    fault.mmfar = MMFAR;
+    fault.bfar = BFAR;
+    fault.sp = (uint32_t)(uintptr_t)frame;
+    fault.overflow = frame < tinyaot_stack_bottom;
+    for (uint32_t i = 0; i < 8; i++) {
+        fault.r4_to_r11[i] = fault_registers[i];
     }
-    uint32_t exception;
-    __asm__ volatile("mrs %0, ipsr" : "=r"(exception));
-    print_field("tinyaot-fault exception=", exception);
-    print_field(" cfsr=", CFSR);
-    print_field(" hfsr=", HFSR);
-    print_field(" mmfar=", MMFAR);
-    print_field(" bfar=", BFAR);
-    if (frame + 8 <= tinyaot_stack_region_end) {
-        print_field(" lr=", frame[5]);
-        print_field(" pc=", frame[6]);
+    fault.valid = 0;
+    for (uint32_t i = 0; i < 8u + TINYAOT_FAULT_STACK_WORDS; i++) {
+        /* Below the guard there may be no memory. */
+        if (frame + i < tinyaot_stack_guard || frame + i >= tinyaot_stack_region_end) {
+            break;
+        }
+        *(i < 8 ? &fault.frame[i] : &fault.stack[i - 8]) = frame[i];
+        fault.valid = i + 1;
     }
-    semihosting_print("\n");
-    semihosting_exit(3);
+    tinyaot_faulted(&fault);
 }
 
 typedef union {

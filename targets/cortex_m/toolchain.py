@@ -27,7 +27,9 @@ STACK_GUARD_BYTES = 4096
 """RAM below the stack that shows an overflow."""
 
 _HERE = Path(__file__).parent
-_SUPPORT = ("startup.c", "semihosting.c", "semihosting.h", "counter.c", "counter.h")
+_SUPPORT = ("startup.c", "fault.h", "counter.h")
+_SEMIHOSTING = ("semihosting.c", "semihosting.h")
+_COUNTERS = {"instructions": "counter.c", "systick": "counter.c", "dwt": "cycles_dwt.c"}
 _SECTIONS = ("-ffunction-sections", "-fdata-sections")
 # The harness must not call the C library: the library's part of an image belongs to the model.
 _SUPPORT_FLAGS = ("-O2", "-fno-tree-loop-distribute-patterns", "-masm-syntax-unified")
@@ -56,6 +58,42 @@ def build(
     if board is None:
         assert target.board is not None, "cores.toml names a board for every Cortex-M"
         board = get_board(target.board)
+    return _build(program, target, board, directory, profile, optimize, None)
+
+
+def build_for_debugger(
+    program: Program,
+    target: Target,
+    board: Board,
+    directory: Path,
+    *,
+    profile: bool,
+    optimize: tuple[str, ...],
+    counter: str,
+) -> Image:
+    """As `build`, but the image waits for the commands of a debugger; see mailbox.c.j2.
+
+    Args:
+        counter: what it counts with, a key of `mailbox.COUNTERS`.
+    """
+    if program.npu:
+        raise TinyaotError(
+            f"{program.name} uses {program.npu}, which cannot be run through a debugger yet",
+            "run it on qemu",
+        )
+    return _build(program, target, board, directory, profile, optimize, counter)
+
+
+def _build(
+    program: Program,
+    target: Target,
+    board: Board,
+    directory: Path,
+    profile: bool,
+    optimize: tuple[str, ...],
+    counter: str | None,
+) -> Image:
+    """Compile and link; without a counter, with the harness that works by semihosting."""
     if target.core not in board.cores:
         raise TinyaotError(
             f"board {board.name} does not run code for {target.name}",
@@ -71,17 +109,23 @@ def build(
         include = ("-I../support",)
     objects = compile_objects(
         COMPILER,
-        (*target.flags, *C_FLAGS, *_SECTIONS, *optimize, *defines, *include),
+        (
+            *(*target.flags, *C_FLAGS, *_SECTIONS, *optimize, *defines, *include),
+            # Faults are told by line. Without the folder's name equal sources give equal images.
+            *("-g", f"-fdebug-prefix-map={model.resolve()}=."),
+        ),
         write_sources(program.files, model),
         model,
     )
+    emulated = board.machine is not None and counter in (None, "instructions")
+    samples = sample_count(board) if emulated else 1
     objects += _support_objects(
         (
             *(*target.flags, *C_FLAGS, *_SECTIONS, *_SUPPORT_FLAGS, "-I../model"),
-            f"-DTINYAOT_STAMP_SAMPLES={sample_count(board) if board.machine else 1}",
+            f"-DTINYAOT_STAMP_SAMPLES={samples}",
             f"-DTINYAOT_SYSTICK_RELOAD={board.systick_reload}u",
         ),
-        _support_files(program, target, profile),
+        _support_files(program, target, profile, counter),
         support,
     )
     elf = _link(objects, target, board, directory)
@@ -106,9 +150,14 @@ def _support_objects(flags: tuple[str, ...], files: dict[str, str], directory: P
     return [directory / name for name in _support_cache[key]]
 
 
-def _support_files(program: Program, target: Target, profile: bool) -> dict[str, str]:
-    files = {name: (_HERE / name).read_text(encoding="utf-8") for name in _SUPPORT}
-    files["harness.c"] = render(_HERE / "harness.c.j2", program=program, profile=profile)
+def _support_files(
+    program: Program, target: Target, profile: bool, counter: str | None
+) -> dict[str, str]:
+    names = [*_SUPPORT, _COUNTERS[counter or "instructions"]]
+    names += () if counter else _SEMIHOSTING
+    files = {name: (_HERE / name).read_text(encoding="utf-8") for name in names}
+    harness = "mailbox.c" if counter else "harness.c"
+    files[harness] = render(_HERE / f"{harness}.j2", program=program, profile=profile)
     if program.npu:
         files.update(driver_sources(target.family))
     return files
