@@ -42,6 +42,7 @@ install_tools() {
     has_newlib || packages="$packages libnewlib-arm-none-eabi"
     has cmake || packages="$packages cmake"
     has qemu-system-arm || packages="$packages qemu-system-arm"
+    has gdb-multiarch || packages="$packages gdb-multiarch"
     [ -n "$packages" ] || return 0
     # shellcheck disable=SC2086  # a list of words
     apt_install $packages ||
@@ -107,6 +108,6 @@ usable_venv || make_venv
 
 if [ ! -e $stamp ] || [ pyproject.toml -nt $stamp ]; then
     say "installing tinyaot and its Python packages into .venv; the first time takes minutes"
-    .venv/bin/python -m pip install --disable-pip-version-check -e '.[demo,dev,ethos-u,oracle]' >&2
+    .venv/bin/python -m pip install --disable-pip-version-check -e '.[boards,demo,dev,ethos-u,oracle]' >&2
     echo "$PWD" >$stamp
 fi

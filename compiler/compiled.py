@@ -27,6 +27,7 @@ from tinyaot.compiler.pipeline import Lowered
 from tinyaot.compiler.reference import evaluate
 from tinyaot.compiler.scheduling import schedule_graph
 from tinyaot.targets import (
+    Board,
     Program,
     RunResult,
     Target,
@@ -116,6 +117,8 @@ class Measurement:
         operator_instructions: per operator, if asked for.
         stack_bytes: deepest stack, or None where it is not measured.
         flash_code_bytes, flash_weight_bytes: of the linked image, if there is one.
+        counter: what `instructions` are: on a board's own silicon `dwt` or `systick`, which count
+            processor cycles.
     """
 
     outputs: list[list[Array]]
@@ -125,6 +128,7 @@ class Measurement:
     stack_bytes: int | None
     flash_code_bytes: int | None
     flash_weight_bytes: int | None
+    counter: str = "instructions"
 
 
 class CompiledModel:
@@ -159,6 +163,11 @@ class CompiledModel:
     def outputs(self) -> tuple[Tensor, ...]:
         """Output tensors."""
         return tuple(self.graph.tensors[name] for name in self.graph.outputs)
+
+    @property
+    def lowered(self) -> Lowered:
+        """What the compiler made, for those who look into it."""
+        return self._lowered
 
     @property
     def memory_map(self) -> str:
@@ -200,7 +209,8 @@ class CompiledModel:
                 quantized, or float to be quantized with the input's scale and zero point.
             on: `qemu` emulates the target's core, `host` runs the model here with portable
                 kernels, `reference` interprets its integer graph in numpy, `ethosu-model` is `host`
-                with the NPU's part in the functional model.
+                with the NPU's part in the functional model; any other name is that of a device,
+                see `Device.open`.
 
         Returns:
             The quantized outputs in the model's order.
@@ -215,7 +225,7 @@ class CompiledModel:
         inputs: Sequence[Inputs],
         on: str = "qemu",
         *,
-        board: str | None = None,
+        board: str | Board | None = None,
         profile: bool = False,
         directory: Path | None = None,
         keep_state: bool = False,
@@ -225,7 +235,7 @@ class CompiledModel:
         Args:
             inputs: for each inference as for `run`.
             on: as for `run`.
-            board: the emulated board; the target's default if None.
+            board: the emulated board, a name, file or object; the target's default if None.
             profile: count the instructions of each operator.
             directory: keeps sources, objects and image there; a temporary one if None.
             keep_state: the inferences are one stream: each starts from the state that the one
@@ -235,7 +245,7 @@ class CompiledModel:
             TinyaotError: as `run`.
         """
         if on not in _RUNNERS:
-            raise TinyaotError(f"cannot run on {on!r}", f"choose one of {', '.join(_RUNNERS)}")
+            return self._on_device(inputs, on, board, profile, keep_state)
         tensors = [self._ordered(one) for one in inputs]
         if on == "reference":
             return self._interpreted(tensors, keep_state)
@@ -247,7 +257,7 @@ class CompiledModel:
             )
         # What the NPU computes is computed by portable kernels on the host, unless it is modelled.
         graph = self.graph if on == "ethosu-model" else None
-        chosen = get_board(board) if board is not None else None
+        chosen = get_board(board) if isinstance(board, str) else board
         with tempfile.TemporaryDirectory(prefix="tinyaot-") as scratch:
             folder = directory if directory is not None else Path(scratch)
             program = self.program if target == self.target else self._program_for(target, graph)
@@ -271,22 +281,52 @@ class CompiledModel:
             flash_weight_bytes=image.size.flash_weights,
         )
 
-    def profile(self, inputs: Inputs, *, runs: int = 1, board: str | None = None) -> Profile:
+    def profile(
+        self,
+        inputs: Inputs,
+        *,
+        runs: int = 1,
+        board: str | Board | None = None,
+        on: str = "qemu",
+    ) -> Profile:
         """Runs one input and counts every operator, memory over time and flash by layer.
 
         Args:
             inputs: as for `run`.
             runs: inferences of the whole; the profile's total is the least.
             board: the emulated board; the target's default if None.
+            on: `qemu`, or a device; see `Device.open`.
 
         Raises:
             TinyaotError: the target counts nothing, or as `run`.
         """
         from tinyaot.compiler.profiling.measure import measure_profile
 
+        if on != "qemu":
+            from tinyaot.compiler.device import Device
+
+            with Device.open(on, board=board) as device:
+                device.flash(self)
+                return device.profile(inputs, runs=runs)
         data = [array.tobytes() for array in self._ordered(inputs)]
-        chosen = get_board(board) if board is not None else None
+        chosen = get_board(board) if isinstance(board, str) else board
         return measure_profile(self._lowered, self.target, self.optimize, data, runs, chosen)
+
+    def _on_device(
+        self,
+        inputs: Sequence[Inputs],
+        on: str,
+        board: str | Board | None,
+        profile: bool,
+        keep: bool,
+    ) -> Measurement:
+        from tinyaot.compiler.device import Device
+
+        program = replace(self.program, resets=self.program.resets and not keep)
+        model = CompiledModel(replace(self._lowered, program=program), self.target, self.optimize)
+        with Device.open(on, board=board) as device:
+            device.flash(model, profile=profile)
+            return device.measure(inputs, profile=profile)
 
     def _interpreted(self, inputs: Sequence[Sequence[Array]], keep_state: bool) -> Measurement:
         outputs, states = [], None
@@ -458,33 +498,41 @@ class CompiledModel:
         return () if parts is None else parts.notes(str(self.target.npu and self.target.npu.name))
 
     def _ordered(self, inputs: Inputs) -> list[Array]:
-        """The inputs in the model's order, quantized and of the right shape."""
-        if isinstance(inputs, np.ndarray):
-            inputs = [inputs]
-        if isinstance(inputs, Mapping):
-            unknown = sorted(set(inputs) - set(self.graph.inputs))
-            missing = [name for name in self.graph.inputs if name not in inputs]
-            if unknown or missing:
-                raise TinyaotError(
-                    f"inputs do not match: unknown {unknown}, missing {missing}",
-                    f"the model's inputs are {', '.join(self.graph.inputs)}",
-                )
-            inputs = [inputs[name] for name in self.graph.inputs]
-        if len(inputs) != len(self.inputs):
-            raise TinyaotError(
-                f"{len(inputs)} inputs given for {len(self.inputs)}",
-                f"the model's inputs are {', '.join(self.graph.inputs)}",
-            )
-        return [
-            _as_tensor(np.asarray(array), tensor)
-            for array, tensor in zip(inputs, self.inputs, strict=True)
-        ]
+        return order_inputs(inputs, self.inputs)
 
     def _arrays(self, outputs: Sequence[bytes]) -> list[Array]:
         return [
             np.frombuffer(data, tensor.dtype).reshape(tensor.shape)
             for data, tensor in zip(outputs, self.outputs, strict=True)
         ]
+
+
+def order_inputs(inputs: Inputs, tensors: Sequence[Tensor]) -> list[Array]:
+    """One set of inputs in the model's order, quantized and of the right shape.
+
+    Raises:
+        TinyaotError: they do not fit.
+    """
+    names = [tensor.name for tensor in tensors]
+    if isinstance(inputs, np.ndarray):
+        inputs = [inputs]
+    if isinstance(inputs, Mapping):
+        unknown = sorted(set(inputs) - set(names))
+        missing = [name for name in names if name not in inputs]
+        if unknown or missing:
+            raise TinyaotError(
+                f"inputs do not match: unknown {unknown}, missing {missing}",
+                f"the model's inputs are {', '.join(names)}",
+            )
+        inputs = [inputs[name] for name in names]
+    if len(inputs) != len(tensors):
+        raise TinyaotError(
+            f"{len(inputs)} inputs given for {len(tensors)}",
+            f"the model's inputs are {', '.join(names)}",
+        )
+    return [
+        _as_tensor(np.asarray(array), tensor) for array, tensor in zip(inputs, tensors, strict=True)
+    ]
 
 
 def _as_tensor(array: Array, tensor: Tensor) -> Array:

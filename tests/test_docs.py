@@ -21,7 +21,7 @@ from tinyaot.tools.main import main
 ROOT = Path(__file__).resolve().parent.parent
 DIGITS = ROOT / "examples" / "digits"
 README = ROOT / "README.md"
-PAGES = (README, *sorted((ROOT / "docs").glob("*.md")), DIGITS / "README.md")
+PAGES = (README, *sorted((ROOT / "docs").rglob("*.md")), DIGITS / "README.md")
 
 
 def load(path: Path) -> ModuleType:

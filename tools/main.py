@@ -15,7 +15,9 @@ from tinyaot.tools.bench import bench_command
 from tinyaot.tools.boards import boards_command
 from tinyaot.tools.check import check_command
 from tinyaot.tools.compile import compile_command
+from tinyaot.tools.devices import devices_command
 from tinyaot.tools.export import export_command
+from tinyaot.tools.flash import flash_command
 from tinyaot.tools.log import log_app
 from tinyaot.tools.npu import npu_app
 from tinyaot.tools.options import LOGGER, Debug, Verbose
@@ -44,7 +46,9 @@ app.command("bench")(bench_command)
 app.command("boards")(boards_command)
 app.command("check")(check_command)
 app.command("compile")(compile_command)
+app.command("devices")(devices_command)
 app.command("export")(export_command)
+app.command("flash")(flash_command)
 app.command("profile")(profile_command)
 app.add_typer(log_app, name="log", help="Look into, merge, prune, verify and draw tuning logs.")
 app.command("run")(run_command)

@@ -56,6 +56,48 @@ BoardName = Annotated[
         autocompletion=lambda: list(list_boards()),
     ),
 ]
+BoardTarget = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        "-t",
+        metavar="TARGET",
+        help="The core to compile for; `tinyaot targets` lists them.",
+        show_default="cortex-m4, or the device's",
+        autocompletion=lambda: list(list_targets()),
+    ),
+]
+On = Annotated[
+    str,
+    typer.Option(
+        metavar="WHERE",
+        help="qemu: the emulated core; host: this machine, with portable kernels; reference: the "
+        "integer graph without any C, interpreted in numpy; ethosu-model: this machine with the "
+        "NPU's part in a functional model; or a device: a board, or gdb:HOST:PORT with --board.",
+        autocompletion=lambda: ["qemu", "host", "reference", "ethosu-model", *list_boards()],
+    ),
+]
+Timeout = Annotated[
+    float, typer.Option(metavar="SECONDS", help="How long an inference on a device may take.")
+]
+RunnerName = Annotated[
+    str | None,
+    typer.Option(
+        "--runner",
+        metavar="RUNNER",
+        help="How to reach the board: qemu, pyocd, openocd, west, or gdb:HOST:PORT.",
+        show_default="the first that can",
+    ),
+]
+Place = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PART=MEMORY,...",
+        help="Where code, weights, data, arena and stack lie, such as weights=dtcm,arena=axi_sram; "
+        "`tinyaot boards BOARD` names the memories.",
+        show_default=False,
+    ),
+]
 DumpIR = Annotated[
     Path | None,
     typer.Option(

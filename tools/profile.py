@@ -7,21 +7,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tinyaot.targets import get_board
+from tinyaot.targets import TinyaotError
 from tinyaot.tools.console import facts, print_json, progress, stdout
 from tinyaot.tools.model import compile_file
 from tinyaot.tools.options import (
     BoardName,
+    BoardTarget,
     Debug,
     Json,
     Model,
+    On,
     Optimization,
     Optimize,
-    TargetName,
+    Place,
+    RunnerName,
+    Timeout,
     Tuned,
     TuningLog,
     Verbose,
 )
+from tinyaot.tools.placement import Placement
 
 if TYPE_CHECKING:
     from tinyaot.compiler.compiled import Inputs
@@ -29,8 +34,12 @@ if TYPE_CHECKING:
 
 def profile_command(
     model: Model,
-    target: TargetName = "cortex-m4",
+    target: BoardTarget = None,
+    on: On = "qemu",
     board: BoardName = None,
+    runner: RunnerName = None,
+    place: Place = None,
+    timeout: Timeout = 60.0,
     runs: Annotated[
         int, typer.Option(min=1, help="Inferences of the whole; the least count is the total.")
     ] = 1,
@@ -71,13 +80,16 @@ def profile_command(
     debug: Debug = False,
 ) -> None:
     """Count every operator of a model on its core, and show memory over time and flash by layer."""
-    if board is not None:
-        get_board(board)
+    if on in ("host", "reference"):
+        raise TinyaotError(f"nothing is counted on {on}", "profile on qemu, or on a device")
+    place_on = Placement(on, board, runner, place, target)
     with progress() as step:
         # Here, and not above: what these import is too heavy for --help.
         from tinyaot.tools.inputs import load_input
 
-        compiled = compile_file(model, target, None, None, optimize.value, step, tuning_log, tuned)
+        compiled = compile_file(
+            model, place_on.target, None, None, optimize.value, step, tuning_log, tuned
+        )
         if input_file is None:
             from tinyaot.compiler.oracle import random_inputs
 
@@ -85,7 +97,12 @@ def profile_command(
         else:
             inputs = load_input(input_file)
         step("build twice, with and without instrumentation, and run")
-        profile = compiled.profile(inputs, runs=runs, board=board)
+        if place_on.device:
+            with place_on.open(timeout) as device:
+                device.flash(compiled)
+                profile = device.profile(inputs, runs=runs)
+        else:
+            profile = compiled.profile(inputs, runs=runs, board=place_on.board)
     written = []
     for path, save in (
         (html, profile.save_html),

@@ -70,6 +70,12 @@ class Result:
         """Elements that differ from the reference; 0 if nothing was compared."""
         return sum((one for row in self._differences or [] for one in row), Difference()).differing
 
+    @property
+    def _unit(self) -> str:
+        """What is counted."""
+        counter = self._measured.counter
+        return "instructions" if counter in ("instructions", "") else f"cycles ({counter})"
+
     def document(self, seed: int | None) -> dict[str, Any]:
         """The JSON object. `instructions` are those of the first inference; what was not measured
         or compared is None."""
@@ -87,6 +93,7 @@ class Result:
             "compared_elements": total and total.compared,
             "max_difference": total and total.largest,
             "instructions": measured.instructions[0] if measured.instructions else None,
+            "counter": measured.counter,
             "macs": report.macs,
             "executed_macs": report.executed_macs,
             "arena_bytes": report.arena_bytes,
@@ -134,7 +141,7 @@ class Result:
 
     def _inferences(self) -> Table:
         measured = self._measured
-        table = columns("inference>", "output", "instructions>", "differing elements>")
+        table = columns("inference>", "output", f"{self._unit}>", "differing elements>")
         for index, outputs in enumerate(measured.outputs[:_SHOWN_INFERENCES]):
             cells = [
                 _summary(array, one) for array, one in zip(outputs, self._outputs, strict=True)
@@ -149,7 +156,7 @@ class Result:
         return table
 
     def _operators(self, counts: tuple[int, ...]) -> Table:
-        table = columns("instructions>", "share>", "MACs>", "per MAC>", "sizes", "operator")
+        table = columns(f"{self._unit}>", "share>", "MACs>", "per MAC>", "sizes", "operator")
         total = max(1, sum(counts))
         for operator, count in zip(self._report.operators, counts, strict=True):
             per_mac = f"{count / operator.macs:.2f}" if operator.macs else ""
@@ -167,7 +174,7 @@ class Result:
             first = measured.instructions[0]
             ratio = f" ({first / report.macs:.2f} per multiply-accumulate)" if report.macs else ""
             instructions = f"{first:,}{ratio}"
-        table.add_row("instructions", instructions)
+        table.add_row(self._unit, instructions)
         if profile and measured.operator_instructions is None:
             table.add_row("  per operator", f"not counted {where}")
         table.add_row("multiply-accumulates", macs_text(report))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tinyaot.targets import TinyaotError, get_board
+from tinyaot.targets import TinyaotError
 from tinyaot.tools.console import print_json, progress, stdout
 from tinyaot.tools.model import compile_file
 from tinyaot.tools.npu_options import (
@@ -25,17 +24,22 @@ from tinyaot.tools.npu_options import (
 )
 from tinyaot.tools.options import (
     BoardName,
+    BoardTarget,
     Debug,
     DumpIR,
     Json,
     Model,
+    On,
     Optimization,
     Optimize,
-    TargetName,
+    Place,
+    RunnerName,
+    Timeout,
     Tuned,
     TuningLog,
     Verbose,
 )
+from tinyaot.tools.placement import Placement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,27 +49,14 @@ if TYPE_CHECKING:
 _DEFAULT_COUNT = 5
 
 
-class Runner(str, Enum):
-    """Where to run."""
-
-    qemu = "qemu"
-    host = "host"
-    reference = "reference"
-    ethosu_model = "ethosu-model"
-
-
 def run_command(
     model: Model,
-    target: TargetName = "cortex-m4",
-    on: Annotated[
-        Runner,
-        typer.Option(
-            help="The emulated core; this machine, with portable kernels; the integer graph "
-            "without any C, interpreted in numpy; or this machine with the NPU's part in a "
-            "functional model."
-        ),
-    ] = Runner.qemu,
+    target: BoardTarget = None,
+    on: On = "qemu",
     board: BoardName = None,
+    runner: RunnerName = None,
+    place: Place = None,
+    timeout: Timeout = 60.0,
     check: Annotated[
         bool,
         typer.Option(
@@ -140,13 +131,12 @@ def run_command(
         )
     if per_layer and not check:
         raise TinyaotError("--per-layer compares with the reference", "add --check")
-    if on is Runner.reference and (board, build_dir) != (None, None):
+    if on == "reference" and (board, build_dir) != (None, None):
         raise TinyaotError(
             "--board and --build-dir are of the C, which --on reference does without",
             "leave them out, or run on qemu",
         )
-    if board is not None:
-        get_board(board)
+    place_on = Placement(on, board, runner, place, target)
     with progress() as step:
         # Here, and not above: what these import is too heavy for --help.
         from tinyaot.tools.inputs import load_input
@@ -155,7 +145,7 @@ def run_command(
 
         compiled = compile_file(
             model,
-            target,
+            place_on.target,
             None,
             dump_ir,
             optimize.value,
@@ -178,15 +168,20 @@ def run_command(
         if check:
             step(f"compute {len(inputs)} reference outputs")
             expected = compiled.reference(model, inputs)
-        interpret = on is Runner.reference
+        interpret = on == "reference"
         step(f"{'interpret' if interpret else 'build, and run'} {len(inputs)} inferences")
-        measured = compiled.measure(
-            inputs, on=on.value, board=board, profile=profile, directory=build_dir
-        )
+        if place_on.device:
+            with place_on.open(timeout) as device:
+                device.flash(compiled, profile=profile)
+                measured = device.measure(inputs, profile=profile)
+        else:
+            measured = compiled.measure(
+                inputs, on=on, board=place_on.board, profile=profile, directory=build_dir
+            )
         layers = None
         if per_layer:
             step("compare every layer")
-            layers = LayerResult(compiled.layers(model, inputs, on.value, board=board))
+            layers = LayerResult(compiled.layers(model, inputs, on, board=board))
     result = Result(compiled, measured, expected)
     if json:
         document = result.document(None if input_file else seed or 0)

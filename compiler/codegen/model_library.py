@@ -21,7 +21,7 @@ import numpy as np
 from tinyaot.compiler.graph import Graph, Tensor
 from tinyaot.compiler.memory.layout import MemoryLayout
 from tinyaot.compiler.scheduling import Operator
-from tinyaot.targets import Program, Target, TinyaotError
+from tinyaot.targets import Port, Program, Target, TinyaotError
 
 _FORMAT_VERSION = 7
 
@@ -42,7 +42,7 @@ def write_model_library(
         TinyaotError: the file cannot be written.
     """
     members: dict[str, bytes] = {
-        "metadata.json": _metadata(graph, operators, layout, target, optimize),
+        "metadata.json": _metadata(graph, operators, layout, program, target, optimize),
         "memory_map.txt": layout.format().encode(),
         f"src/{graph.name}.txt": graph.format().encode(),
         f"parameters/{graph.name}.npz": _parameters(graph, operators),
@@ -89,15 +89,20 @@ def _parameters(graph: Graph, operators: Sequence[Operator]) -> bytes:
 
 
 def _metadata(
-    graph: Graph, operators: Sequence[Operator], layout: MemoryLayout, target: Target, optimize: str
+    graph: Graph,
+    operators: Sequence[Operator],
+    layout: MemoryLayout,
+    program: Program,
+    target: Target,
+    optimize: str,
 ) -> bytes:
     ports = (*graph.inputs, *graph.outputs)
     main = {
         "workspace_size_bytes": layout.plan.size,
         "constants_size_bytes": constant_bytes(graph, operators),
         "io_size_bytes": sum(graph.tensors[name].nbytes for name in ports),
-        "inputs": {name: _port(graph.tensors[name]) for name in graph.inputs},
-        "outputs": {name: _port(graph.tensors[name]) for name in graph.outputs},
+        "inputs": _ports(graph, graph.inputs, program.inputs),
+        "outputs": _ports(graph, graph.outputs, program.outputs),
     }
     functions = [
         {
@@ -109,8 +114,9 @@ def _metadata(
             "decisions_from": operator.source,
             "macs": operator.node.workload.macs,
             "workspace_size_bytes": operator.function.workspace,
+            "function": function,
         }
-        for index, operator in enumerate(operators)
+        for index, (operator, function) in enumerate(zip(operators, program.functions, strict=True))
     ]
     document = {
         "version": _FORMAT_VERSION,
@@ -122,6 +128,7 @@ def _metadata(
                 "target": [target.name],
                 "c_flags": [*target.flags, optimize],
                 "memory": {"functions": {"main": [main], "operator_functions": functions}},
+                "npu": program.npu,
                 "entry": f"tinyaot_{graph.name}_run",
                 "notes": list(graph.notes),
                 "tinyaot_version": metadata.version("tinyaot"),
@@ -131,8 +138,15 @@ def _metadata(
     return (json.dumps(document, indent=2) + "\n").encode()
 
 
-def _port(tensor: Tensor) -> dict[str, Any]:
+def _ports(graph: Graph, names: Sequence[str], ports: Sequence[Port]) -> dict[str, Any]:
+    return {name: _port(graph.tensors[name], port) for name, port in zip(names, ports, strict=True)}
+
+
+def _port(tensor: Tensor, port: Port) -> dict[str, Any]:
     return {
+        "c_name": port.name,
+        "c_type": port.ctype,
+        "nbytes": port.nbytes,
         "dtype": tensor.dtype,
         "shape": list(tensor.shape),
         "size": math.prod(tensor.shape),

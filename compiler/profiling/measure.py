@@ -5,12 +5,23 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tinyaot.compiler.pipeline import Lowered
-from tinyaot.compiler.profiling.profile import INSTRUCTIONS, Counts, Flash, Profile, make_profile
+from tinyaot.compiler.profiling.profile import (
+    INSTRUCTIONS,
+    Counts,
+    Flash,
+    Profile,
+    Quantity,
+    make_profile,
+)
 from tinyaot.targets import Target, TinyaotError, build_image, run_image
-from tinyaot.targets.code_size import code_of
+from tinyaot.targets.code_size import Code, code_of
 from tinyaot.targets.cortex_m.board import Board
+
+if TYPE_CHECKING:
+    from tinyaot.compiler.compiled import CompiledModel, Measurement
 
 
 def measure_profile(
@@ -58,3 +69,33 @@ def measure_profile(
     return make_profile(
         lowered, target, counts, Flash(whole.size.flash_code, whole.size.flash_weights, functions)
     )
+
+
+def device_profile(
+    model: CompiledModel,
+    whole: Measurement,
+    operators: tuple[int, ...] | None,
+    functions: Code,
+    source: str,
+) -> Profile:
+    """The profile of a model that ran on a device.
+
+    Args:
+        whole: of the image without hooks, one inference a run.
+        operators: counts of each operator, of the image with them.
+        functions: where the code went.
+        source: what counted, in words.
+
+    Raises:
+        TinyaotError: the device counts nothing.
+    """
+    if whole.instructions is None or operators is None:
+        raise TinyaotError(
+            f"nothing is counted on {whole.board}", "start QEMU with -icount shift=0"
+        )
+    unit = "instructions" if whole.counter == "instructions" else "cycles"
+    counts = Counts(
+        Quantity(unit, source), whole.board, whole.instructions, operators, whole.stack_bytes
+    )
+    flash = Flash(whole.flash_code_bytes or 0, whole.flash_weight_bytes or 0, functions)
+    return make_profile(model.lowered, model.target, counts, flash)
