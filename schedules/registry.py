@@ -51,6 +51,7 @@ _RULE_MODULES = (
     "tinyaot.schedules.cortex_m.dsp_depthwise",
     "tinyaot.schedules.cortex_m.dsp_dense",
     "tinyaot.schedules.cortex_m.dsp_elementwise",
+    "tinyaot.schedules.cortex_m.dsp_matrices",
     "tinyaot.schedules.cortex_m.dsp_pooling",
     "tinyaot.schedules.cortex_m.dsp_products",
     "tinyaot.schedules.cortex_m.dsp_softmax",
@@ -58,6 +59,7 @@ _RULE_MODULES = (
     "tinyaot.schedules.cortex_m.mve_depthwise",
     "tinyaot.schedules.cortex_m.mve_dense",
     "tinyaot.schedules.cortex_m.mve_elementwise",
+    "tinyaot.schedules.cortex_m.mve_matrices",
     "tinyaot.schedules.cortex_m.mve_products",
     "tinyaot.schedules.cortex_m.mve_reduction",
 )

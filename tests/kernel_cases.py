@@ -23,6 +23,7 @@ from tinyaot.compiler.reference import evaluate
 from tinyaot.compiler.scheduling import Operator, schedule_graph
 from tinyaot.schedules.workload import (
     Add,
+    BatchMatMul,
     Conv2D,
     DepthwiseConv2D,
     Multiply,
@@ -30,6 +31,7 @@ from tinyaot.schedules.workload import (
     Workload,
 )
 from tinyaot.schedules.workload_elementwise import QuantizedBinary
+from tinyaot.schedules.workload_reduction import StridedMatMul
 from tinyaot.targets import build_image, get_target, run_image
 
 FULL = (-128, 127)
@@ -312,3 +314,28 @@ def difference(rng: Random) -> Case:
         *(plain.output_zero_point, plain.clamp),
     )
     return Case(workload, sizes, math.prod(shape))
+
+
+def matrices(rng: Random) -> Case:
+    """Products of matrices; the second one may be stored by columns, and repeated for all rows of
+    the batch."""
+    batch, rows, columns = (int(size) for size in rng.integers(1, [4, 7, 22]))
+    depth = int(rng.choice([rng.integers(4, 70), 4 * rng.integers(1, 17)]))
+    factor = quantize_multiplier(float(np.exp(rng.normal(-5, 0.4))) / math.sqrt(depth))
+    surroundings = quantization(rng)
+    points = int(rng.integers(-128, 128)), int(rng.integers(-128, 128))
+    zero_point, clamp = surroundings["output_zero_point"], surroundings["clamp"]
+    sizes = batch * rows * depth, batch * depth * columns
+    workload: Workload
+    if rng.random() < 0.4:
+        rest = (zero_point, clamp, surroundings["rounding"])
+        workload = BatchMatMul(batch, rows, depth, columns, points, *factor, *rest)
+    else:
+        repeated = rng.random() < 0.3
+        steps = (rows * depth,), (0 if repeated else depth * columns,)
+        sizes = sizes[0], depth * columns if repeated else sizes[1]
+        second = (1, depth) if rng.random() < 0.5 else (columns, 1)
+        matrix_steps = (depth, 1), second
+        place = "int8", (batch,), steps, rows, depth, columns, matrix_steps
+        workload = StridedMatMul(*place, points, factor, zero_point, clamp)
+    return Case(workload, sizes, batch * rows * columns)

@@ -22,6 +22,7 @@ from kernel_cases import (
     Random,
     convolution,
     depthwise,
+    matrices,
     of_shapes,
     on_colours,
     on_one_pixel,
@@ -212,7 +213,7 @@ DEPTHWISE: tuple[Callable[[Random], Case], ...] = (
 )
 DENSE: tuple[Callable[[Random], Case], ...] = (any_dense,)
 OTHERS: tuple[Callable[[Random], Case], ...] = (
-    *(pool, pool, global_pool, mean, add, product, requantize, lookup, softmax),
+    *(pool, pool, global_pool, mean, add, product, matrices, requantize, lookup, softmax),
 )
 
 
