@@ -108,6 +108,6 @@ usable_venv || make_venv
 
 if [ ! -e $stamp ] || [ pyproject.toml -nt $stamp ]; then
     say "installing tinyaot and its Python packages into .venv; the first time takes minutes"
-    .venv/bin/python -m pip install --disable-pip-version-check -e '.[boards,demo,dev,ethos-u,oracle]' >&2
+    .venv/bin/python -m pip install --disable-pip-version-check -e '.[boards,dask,demo,dev,ethos-u,oracle,plot,tune]' >&2
     echo "$PWD" >$stamp
 fi
