@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tinyaot.targets import get_board, get_target, list_targets
+from tinyaot.targets.ethos_u.accelerator import get_npu, list_npus
 from tinyaot.tools.console import columns, print_json, stdout
 from tinyaot.tools.options import Debug, Json, Verbose
 
@@ -12,8 +13,13 @@ from tinyaot.tools.options import Debug, Json, Verbose
 def targets_command(json: Json = False, verbose: Verbose = False, debug: Debug = False) -> None:
     """List the targets with their features and emulated boards."""
     targets = [_describe(name) for name in list_targets()]
+    npus = [get_npu(name) for name in list_npus()]
     if json:
-        print_json({"targets": targets})
+        accelerators = [
+            {"name": npu.name, "title": npu.title, "system": npu.system, "memory": npu.memory}
+            for npu in npus
+        ]
+        print_json({"targets": targets, "accelerators": accelerators})
         return
     table = columns("target", "architecture", "features", "board", "flash>", "RAM>")
     for target in targets:
@@ -26,6 +32,11 @@ def targets_command(json: Json = False, verbose: Verbose = False, debug: Debug =
         table.add_row(
             target["name"], target["architecture"], " ".join(target["features"]), *memories
         )
+    stdout().print(table)
+    stdout().print()
+    table = columns("accelerator, as in cortex-m55+ethos-u55-128", "system", "memory")
+    for npu in npus:
+        table.add_row(npu.name, npu.system, npu.memory)
     stdout().print(table)
 
 

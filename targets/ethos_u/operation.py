@@ -196,18 +196,6 @@ class Operation:
         part_use = depth * elements / (_round_up(depth, 8) * _round_up(elements, by_part))
         return depth <= 8 or part_use >= depth_use
 
-    def channel_slice(self, first: int, last: int) -> dict[str, Any]:
-        """Weights, bias and scales of some of the output channels."""
-        assert self.weights is not None
-        assert self.bias is not None
-        assert self.scales is not None
-        weights = self.weights[..., first:last] if self.kind == "depthwise" else None
-        return {
-            "weights": self.weights[first:last] if weights is None else weights,
-            "bias": self.bias[first:last],
-            "scales": self.scales[first:last],
-        }
-
 
 @dataclass(frozen=True)
 class Place:
@@ -236,7 +224,7 @@ class Command:
         block: height, width, depth of the output block it works in.
         weights, scales: of each core.
         slot: of the look-up table.
-        first_channel: of the storage's channels, where this computes a part.
+        places: where storages lie.
     """
 
     operation: Operation

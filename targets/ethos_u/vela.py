@@ -110,11 +110,6 @@ def architecture(npu: Npu) -> Any:
         ) from error
 
 
-def shram_bytes(npu: Npu) -> int:
-    """Bytes of the accelerator's internal memory."""
-    return int(architecture(npu).shram_size_bytes)
-
-
 def _feature_map(fm: FeatureMap, places: Mapping[str, Place], scale: float | None) -> Any:
     api = _api()
     result = api.NpuFeatureMap()
@@ -563,18 +558,3 @@ def copy_cycles(nbytes: int, npu: Npu) -> int:
             arch, arch.permanent_storage_mem_area, arch.fast_storage_mem_area, nbytes
         )
     )
-
-
-__all__ = [
-    "Cost",
-    "Job",
-    "architecture",
-    "blocks",
-    "command_stream",
-    "copy_cycles",
-    "cost",
-    "driver_payload",
-    "encode_weights",
-    "job_of",
-    "shram_bytes",
-]
