@@ -25,7 +25,6 @@ def _derive(workload: BatchMatMul | StridedMatMul, constants: Constants) -> dict
     return {}
 
 
-@rule(StridedMatMul, features={"dsp"}, applies=are_matrices, derive=_derive)
 @rule(BatchMatMul, features={"dsp"}, applies=are_matrices, derive=_derive)
 def matmul(workload: BatchMatMul | StridedMatMul, decisions: Decisions) -> Kernel:
     """A row of the output at a time, two columns at once."""
@@ -88,3 +87,9 @@ def matmul(workload: BatchMatMul | StridedMatMul, decisions: Decisions) -> Kerne
             call("tinyaot_dsp_clamp", at(y), size, *whole.clamp)
 
     return Kernel(matmul, headers=_HEADERS)
+
+
+@rule(StridedMatMul, features={"dsp"}, applies=are_matrices, derive=_derive)
+def strided_matmul(workload: StridedMatMul, decisions: Decisions) -> Kernel:
+    """The same."""
+    return matmul(workload, decisions)

@@ -21,7 +21,6 @@ def _derive(workload: Multiply | QuantizedBinary, constants: Constants) -> dict[
     return {}
 
 
-@rule(QuantizedBinary, features={"dsp"}, applies=are_products, derive=_derive)
 @rule(Multiply, features={"dsp"}, applies=are_products, derive=_derive)
 def multiply(workload: Multiply | QuantizedBinary, decisions: Decisions) -> Kernel:
     """A row at a time; the output may overlay an input of its size."""
@@ -55,3 +54,9 @@ def multiply(workload: Multiply | QuantizedBinary, decisions: Decisions) -> Kern
             call("tinyaot_dsp_clamp", at(y), size, *whole.clamp)
 
     return Kernel(multiply, headers=_HEADERS, in_place_inputs=rows.in_place)
+
+
+@rule(QuantizedBinary, features={"dsp"}, applies=are_products, derive=_derive)
+def quantized_multiply(workload: QuantizedBinary, decisions: Decisions) -> Kernel:
+    """The same."""
+    return multiply(workload, decisions)

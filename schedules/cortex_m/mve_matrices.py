@@ -29,7 +29,6 @@ def _derive(workload: BatchMatMul | StridedMatMul, constants: Constants) -> dict
     return {"fraction": _solve(Matrices.of(workload)).fraction}
 
 
-@rule(StridedMatMul, features={"dsp", "mve"}, applies=are_matrices, derive=_derive)
 @rule(BatchMatMul, features={"dsp", "mve"}, applies=are_matrices, derive=_derive)
 def matmul(workload: BatchMatMul | StridedMatMul, decisions: Decisions) -> Kernel:
     """A row of the output at a time."""
@@ -88,3 +87,9 @@ def matmul(workload: BatchMatMul | StridedMatMul, decisions: Decisions) -> Kerne
         return {"stream": _solve(whole).flat(0, whole.clamp)}
 
     return Kernel(matmul, pack, _HEADERS)
+
+
+@rule(StridedMatMul, features={"dsp", "mve"}, applies=are_matrices, derive=_derive)
+def strided_matmul(workload: StridedMatMul, decisions: Decisions) -> Kernel:
+    """The same."""
+    return matmul(workload, decisions)

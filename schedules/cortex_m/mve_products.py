@@ -33,7 +33,6 @@ def _derive(workload: Multiply | QuantizedBinary, constants: Constants) -> dict[
     return {"fraction": _solve(Products.of(workload)).fraction}
 
 
-@rule(QuantizedBinary, features={"dsp", "mve"}, applies=are_products, derive=_derive)
 @rule(Multiply, features={"dsp", "mve"}, applies=are_products, derive=_derive)
 def multiply(workload: Multiply | QuantizedBinary, decisions: Decisions) -> Kernel:
     """Four lanes at a time; the output may overlay an input of its size."""
@@ -75,3 +74,9 @@ def multiply(workload: Multiply | QuantizedBinary, decisions: Decisions) -> Kern
         return {"stream": _solve(whole).flat(0, whole.clamp)}
 
     return Kernel(multiply, pack, _HEADERS, rows.in_place)
+
+
+@rule(QuantizedBinary, features={"dsp", "mve"}, applies=are_products, derive=_derive)
+def quantized_multiply(workload: QuantizedBinary, decisions: Decisions) -> Kernel:
+    """The same."""
+    return multiply(workload, decisions)
