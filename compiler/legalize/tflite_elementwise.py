@@ -8,8 +8,7 @@ and `select.cc`, with `reference/integer_ops/`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -103,13 +102,11 @@ def added(operation: str) -> Rule:
         tensors, shape, steps = _operands(call)
         (scale_a, zero_point_a), (scale_b, zero_point_b) = map(call.input_quantization, (0, 1))
         left_shift = 15 if call.dtype == "int16" else 20
-        # ADD divides in double, SUB in float32.
-        real: Callable[[float], Any] = float if operation == "add" else np.float32
-        twice_largest = 2 * max(real(scale_a), real(scale_b))
+        twice_largest = 2 * max(scale_a, scale_b)
         factors = (
-            _fraction(float(real(scale_a) / twice_largest)),
-            _fraction(float(real(scale_b) / twice_largest)),
-            _fraction(float(twice_largest / (real(1 << left_shift) * real(call.output_scale)))),
+            _fraction(scale_a / twice_largest),
+            _fraction(scale_b / twice_largest),
+            _fraction(twice_largest / ((1 << left_shift) * call.output_scale)),
         )
         output = call.output()
         plain = operation == "add" and call.dtype == "int8"
