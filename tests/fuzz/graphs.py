@@ -252,16 +252,135 @@ def _requantize(drawing: _Drawing) -> Tensor:
     )
 
 
+def _binary(drawing: _Drawing) -> Tensor | None:
+    """With a tensor of the same shape, or broadcast with the channels of a constant."""
+    x, rng = drawing.x, drawing.rng
+    kind = str(rng.choice(["SUB", "MUL", "SQUARED_DIFFERENCE", "MAXIMUM", "MINIMUM"]))
+    extreme = kind in ("MAXIMUM", "MINIMUM")
+    alike = [one for one in drawing.made if one.shape == x.shape]
+    other = alike[int(rng.integers(len(alike)))]
+    if rng.random() < 0.5 or (extreme and other.quantization != x.quantization):
+        values = rng.integers(-128, 128, x.shape[-1:], np.int8)
+        scale = x.scale if extreme else drawing.scale()
+        zero_point = x.zero_point if extreme else drawing.zero_point()
+        other = drawing.builder.constant(values, scale, zero_point)
+    words = {"MAXIMUM": "MaximumMinimum", "MINIMUM": "MaximumMinimum"}
+    output = x.quantization
+    if not extreme:
+        output = {"scale": drawing.scale(), "zero_point": drawing.zero_point()}
+        # Sums and differences are scaled by a factor below 1.
+        largest = max(x.scale, other.scale)
+        output["scale"] = max(output["scale"], largest / 2**10)
+        if kind == "SQUARED_DIFFERENCE":
+            output["scale"] = max(output["scale"], 4 * largest**2)
+    title = words.get(kind, "".join(word.title() for word in kind.split("_")))
+    return drawing.builder.operator(kind, [x, other], x.shape, options=f"{title}Options", **output)
+
+
+def _function(drawing: _Drawing) -> Tensor | None:
+    """A function of one variable; those with an output quantization of their own are elsewhere."""
+    x, rng = drawing.x, drawing.rng
+    kind = str(rng.choice(["ABS", "ELU", "LEAKY_RELU", "RELU", "TANH"]))
+    output = {"scale": drawing.scale(), "zero_point": drawing.zero_point()}
+    if kind == "TANH":
+        output = {"scale": 1 / 128, "zero_point": 0}
+    options = {"LEAKY_RELU": ("LeakyReluOptions", {"Alpha": float(rng.uniform(0, 1))})}
+    name, fields = options.get(kind, ("", {}))
+    return drawing.builder.operator(kind, [x], x.shape, options=name, **output, **fields)
+
+
+def _numbers(drawing: _Drawing, values: object) -> Tensor:
+    return drawing.builder.constant(np.array(values, np.int32))
+
+
+def _slice(drawing: _Drawing) -> Tensor | None:
+    """STRIDED_SLICE with strides of both signs, or SLICE."""
+    x, rng = drawing.x, drawing.rng
+    if rng.random() < 0.5:
+        return None
+    begin = [int(rng.integers(0, size)) for size in x.shape]
+    extent = [
+        int(rng.integers(1, size - first + 1)) for first, size in zip(begin, x.shape, strict=True)
+    ]
+    if rng.random() < 0.4:
+        operands = [x, _numbers(drawing, begin), _numbers(drawing, extent)]
+        options = "SliceOptions"
+        return drawing.builder.operator(
+            "SLICE", operands, extent, options=options, **x.quantization
+        )
+    steps = [int(rng.integers(1, 4)) for _ in x.shape]
+    ends = [first + size for first, size in zip(begin, extent, strict=True)]
+    operands = [x, *(_numbers(drawing, values) for values in (begin, ends, steps))]
+    shape = [-(-size // step) for size, step in zip(extent, steps, strict=True)]
+    return drawing.builder.operator(
+        *("STRIDED_SLICE", operands, shape), options="StridedSliceOptions", **x.quantization
+    )
+
+
+def _concatenation(drawing: _Drawing) -> Tensor | None:
+    x, rng = drawing.x, drawing.rng
+    axis = int(rng.integers(len(x.shape)))
+    shape = [size * (2 if place == axis else 1) for place, size in enumerate(x.shape)]
+    if rng.random() < 0.5 or not _fits(drawing, tuple(shape)):
+        return None
+    return drawing.builder.operator(
+        *("CONCATENATION", [x, x], shape),
+        options="ConcatenationOptions",
+        Axis=axis,
+        **x.quantization,
+    )
+
+
+def _extreme(drawing: _Drawing) -> Tensor | None:
+    """REDUCE_MAX along one axis."""
+    x, rng = drawing.x, drawing.rng
+    axis = int(rng.integers(len(x.shape)))
+    if rng.random() < 0.6 or len(x.shape) < 2:
+        return None
+    shape = [1 if place == axis else size for place, size in enumerate(x.shape)]
+    return drawing.builder.operator(
+        *("REDUCE_MAX", [x, _numbers(drawing, [axis])], shape),
+        options="ReducerOptions",
+        KeepDims=True,
+        **x.quantization,
+    )
+
+
+def _resize(drawing: _Drawing) -> Tensor | None:
+    x, rng = drawing.x, drawing.rng
+    if len(x.shape) != 4 or rng.random() < 0.5:
+        return None
+    size = drawing.pair(1, 9)
+    shape = (x.shape[0], *size, x.shape[3])
+    kind, name = (
+        ("RESIZE_BILINEAR", "ResizeBilinearOptions"),
+        ("RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighborOptions"),
+    )[int(rng.integers(2))]
+    centers = bool(rng.random() < 0.5)
+    return drawing.builder.operator(
+        *(kind, [x, _numbers(drawing, size)], shape),
+        options=name,
+        HalfPixelCenters=centers,
+        **x.quantization,
+    )
+
+
 _STEPS: tuple[Step, ...] = (
     _add,
+    _binary,
+    _concatenation,
     _conv2d,
     _depthwise,
+    _extreme,
     _fully_connected,
+    _function,
     _logistic,
     _mean,
     _pad,
     _pool,
     _requantize,
+    _resize,
+    _slice,
     _softmax,
     _transpose,
 )
