@@ -1,0 +1,41 @@
+"""A sample of the campaign of damaged files, and that the campaign notices what it looks for."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+from fuzz import malformed
+
+from tinyaot.targets import TinyaotError
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("onnxruntime") is None, reason="needs onnxruntime"
+)
+
+
+def test_damaged_files_are_refused_or_compile() -> None:
+    assert malformed.examine(range(120)) == []
+
+
+def test_a_traceback_and_a_long_error_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(data: bytes, target: str) -> None:
+        raise KeyError(len(data))
+
+    monkeypatch.setattr("tinyaot.compiler.compile_model", fails)
+    assert malformed.handled(b"12345", check=False).startswith("KeyError in test_malformed.py")
+
+    def says_too_much(data: bytes, target: str) -> None:
+        raise TinyaotError("one\ntwo")
+
+    monkeypatch.setattr("tinyaot.compiler.compile_model", says_too_much)
+    assert malformed.handled(b"12345", check=False).startswith("not one line")
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_changes_come_one_after_the_other(seed: int) -> None:
+    files = malformed.originals(malformed.form_of(seed))
+    assert malformed.damaged(seed, 0, files) in files
+    assert malformed.damaged(seed, None, files) == malformed.damaged(
+        seed, malformed.MOST_CHANGES, files
+    )
