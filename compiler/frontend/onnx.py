@@ -308,6 +308,9 @@ class _Importer(onnx_frontend.ONNXGraphImporter):
         index = self._count
         self._count += 1
         self.current = str(self._model_nodes[index])
+        if op_name in ("DequantizeLinear", "QuantizeLinear") and len(inputs[0].ty.shape) < 2:
+            # ONNX's default axis of 1, which means nothing to one scale, is out of Relax's range.
+            attrs["axis"] = 0
         replacement = self._replacements.get(op_name)
         if op_name == "Pad" and attrs.get("mode", b"constant") == b"constant":
             result = self._pad(inputs, attrs)
@@ -323,6 +326,9 @@ class _Importer(onnx_frontend.ONNXGraphImporter):
             result = replacement(inputs, attrs)
         else:
             result = super()._convert_operator(op_name, inputs, attrs, opset)
+        if isinstance(result, ir.Call):
+            # A call that is not bound yet may have no type.
+            result = self.bb.normalize(result)
         if isinstance(result, ir.Call) and isinstance(result.ty, relax.TensorType):
             return self.bb.emit(result, name_hint=f"node{index}")
         return result
@@ -393,7 +399,7 @@ class _Importer(onnx_frontend.ONNXGraphImporter):
             attrs["pads"] = [0, before, 0, after]
         wide = self.bb.emit(super()._convert_operator("Conv", inputs, attrs, self.opset))
         batch, channels, _, length = (int(size) for size in wide.ty.shape)
-        return self.bb.normalize(relax.op.reshape(wide, (batch, channels, length)))
+        return relax.op.reshape(wide, (batch, channels, length))
 
     def _clip(self, inputs: list[relax.Expr], attrs: dict[str, Any]) -> relax.Expr:
         low, high = (self._number(inputs[place], default) for place, default in _CLIP_BOUNDS)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from tinyaot.compiler.graph import Tensor
 from tinyaot.compiler.legalize.builder import Value
@@ -12,17 +15,17 @@ from tinyaot.compiler.legalize.expression import is_elementwise, one_activation,
 from tinyaot.compiler.legalize.group import Context, Group
 from tinyaot.compiler.legalize.onnx_call import OnnxCall
 from tinyaot.compiler.legalize.onnx_movement import after_reduction
-from tinyaot.compiler.legalize.rearrange import strides_of
+from tinyaot.compiler.legalize.rearrange import rearrange, strides_of
 from tinyaot.compiler.legalize.relax_reader import dtype_of
-from tinyaot.schedules.workload_elementwise import Cast
+from tinyaot.schedules.workload_elementwise import Binary, Cast
 from tinyaot.schedules.workload_reduction import ReduceExtreme
-from tinyaot.targets import TinyaotError
 
 
 def argument(context: Context, own: OnnxCall, name: str, origin: str) -> Value:
-    """ArgMax and ArgMin of a quantized activation, dequantized or not; the first index wins."""
-    if own.attribute("select_last_index", 0):
-        raise TinyaotError(f"{origin} selects the last index", "set select_last_index to 0")
+    """ArgMax and ArgMin of a quantized activation, dequantized or not.
+
+    Of equal elements the first wins; the last wins if it is the first from the other end.
+    """
     source = _operand(context, own.operands[0], origin)
     stored = source.stored
     tensor = context.builder.store_as(source, stored, origin)
@@ -39,9 +42,21 @@ def argument(context: Context, own: OnnxCall, name: str, origin: str) -> Value:
         (shape[place],),
         (steps[place],),
     )
+    last = bool(own.attribute("select_last_index", 0))
+    if last:
+        places = [np.arange(size) * step for size, step in zip(shape, steps, strict=True)]
+        places[place] = places[place][::-1]
+        turned = replace(tensor, name=f"{tensor.name}_reversed")
+        tensor = rearrange(context.builder, tensor, turned, places, origin)
     left_shape, left = after_reduction(shape, stored, {axis}, bool(own.attribute("keepdims", 1)))
     indices = Tensor(f"{name}_indices", left_shape, "int32")
     found = context.builder.emit(workload, (tensor,), indices, origin)
+    if last:
+        declared = Tensor(f"{name}_last", (1,), "int32")
+        end = context.builder.constant(np.array([shape[place] - 1], np.int32), declared, origin)
+        size = math.prod(left_shape)
+        difference = Binary("subtract", "int32", (size,), ((0,), (1,)))
+        found = context.builder.emit(difference, (end, found), indices, origin)
     return _cast(context, Value(found, left), dtype_of(own.call), name, origin)
 
 
