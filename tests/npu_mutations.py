@@ -281,6 +281,11 @@ def _meaning(op: Operation) -> Any:
         if fm is not None:
             digest = hashlib.blake2b(fm.addresses().tobytes(), digest_size=8).digest()
             fields[name] = (fm.region, fm.shape, fm.dtype, fm.zero_point, digest)
+    if op.ifm.itemsize == 4:
+        # 32-bit products are only shifted, and 32-bit operands are not scaled.
+        fields["operand_scales"] = None
+        if op.mode == "mul" and op.global_scale is not None:
+            fields["global_scale"] = op.global_scale[1]
     return fields
 
 

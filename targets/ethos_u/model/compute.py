@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ from tinyaot.targets.ethos_u.model import arithmetic
 from tinyaot.targets.ethos_u.model.arithmetic import Ints
 from tinyaot.targets.ethos_u.model.memory import Fail
 from tinyaot.targets.ethos_u.model.operation import NEAREST, ZEROS, Operation
+
+_MOST_TAPS = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def compute(op: Operation, ifm: Ints, ifm2: Ints | None, constants: Constants, f
     return _activate(op, scaled + op.ofm.zero_point, constants, fail)
 
 
-def _windows(op: Operation, ifm: Ints, fill: int) -> Ints:
+def _windows(op: Operation, ifm: Ints, fill: int, fail: Fail) -> Ints:
     """Every window of the padded input: height, width, channels, kernel height, kernel width."""
     if op.upscale == NEAREST:
         ifm = ifm.repeat(2, axis=0).repeat(2, axis=1)
@@ -63,6 +66,9 @@ def _windows(op: Operation, ifm: Ints, fill: int) -> Ints:
         wide[::2, ::2] = ifm
         ifm = wide
     kernel = op.kernel
+    taps = math.prod(op.ofm.shape[:2]) * math.prod(kernel.size) * ifm.shape[2]
+    if taps > _MOST_TAPS:
+        raise fail(f"{taps:,} elements in all windows are too many for the model", "unsupported")
     top, left, _, _ = kernel.padding
     size = [(op.ofm.shape[axis] - 1) * kernel.stride[axis] + kernel.area[axis] for axis in range(2)]
     # Upscaling may give a row or column more than is needed.
@@ -82,7 +88,7 @@ def _convolution(op: Operation, ifm: Ints, constants: Constants, fail: Fail) -> 
     weights, bias = constants.weights, constants.bias
     assert weights is not None
     assert bias is not None
-    windows = _windows(op, ifm, 0)
+    windows = _windows(op, ifm, 0, fail)
     if op.kind == "depthwise":
         total = np.zeros(op.ofm.shape, np.int64)
         for y in range(op.kernel.size[0]):
@@ -116,8 +122,8 @@ def _check_accumulator(op: Operation, total: Ints, fail: Fail) -> None:
 
 def _pool(op: Operation, ifm: Ints, fail: Fail) -> Ints:
     if op.mode == "max":
-        return np.asarray(_windows(op, ifm, -(1 << 40)).max(axis=(3, 4)), np.int64)
-    total = np.asarray(_windows(op, ifm, 0).sum(axis=(3, 4)), np.int64)
+        return np.asarray(_windows(op, ifm, -(1 << 40), fail).max(axis=(3, 4)), np.int64)
+    total = np.asarray(_windows(op, ifm, 0, fail).sum(axis=(3, 4)), np.int64)
     if op.mode == "reduce_sum":
         total = total.sum(axis=2, keepdims=True)
     _check_accumulator(op, total, fail)
@@ -126,7 +132,7 @@ def _pool(op: Operation, ifm: Ints, fail: Fail) -> Ints:
     if op.mode == "reduce_sum":
         return total
     # The hardware divides by the number of elements that are not padding.
-    count = _windows(op, np.ones((*ifm.shape[:2], 1), np.int64), 0).sum(axis=(3, 4))
+    count = _windows(op, np.ones((*ifm.shape[:2], 1), np.int64), 0, fail).sum(axis=(3, 4))
     if not count.all():
         raise fail("a window lies in the padding alone", "shape")
     half = count // 2
@@ -198,9 +204,10 @@ def _operands(op: Operation, a: Ints, b: Ints, fail: Fail) -> tuple[Ints, Ints]:
 
 def _activate(op: Operation, values: Ints, constants: Constants, fail: Fail) -> Ints:
     if op.activation in (arithmetic.TANH, arithmetic.SIGMOID):
-        raise fail(
-            "the built-in tanh and sigmoid are not published: use a look-up table", "unsupported"
-        )
+        if op.ofm.itemsize != 2:
+            raise fail("the built-in functions are known for 16-bit outputs only", "unsupported")
+        function = arithmetic.tanh if op.activation == arithmetic.TANH else arithmetic.sigmoid
+        return np.clip(function(values), *op.clamp)
     if op.ofm.itemsize == 4 and op.activation == arithmetic.NONE:
         # 32 bits are stored as they are.
         return ((values + (1 << 31)) & 0xFFFFFFFF) - (1 << 31)

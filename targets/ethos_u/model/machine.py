@@ -337,7 +337,6 @@ class _Machine:
                 f"is below its tables at {self._hardware.lut_address:#x}",
                 "shram",
             )
-        data = self._memory.load(*source, length, "the transfer", fail)
         if self._check:
             place = self._memory.place
             access = Access(
@@ -346,5 +345,5 @@ class _Machine:
                 (place(destination[0], single(destination[1], length), fail),),
             )
             self._schedule.start_transfer(access, fail)
-        self._memory.store(*destination, data, "the transfer", fail)
+        self._memory.copy(source, destination, length, fail)
         self.transfers.append(Transfer(command.index, source, destination, length))

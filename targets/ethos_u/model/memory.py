@@ -184,17 +184,28 @@ class Memory:
                 )
         return np.array(entry.data[address : address + length])
 
-    def store(
-        self, region: int, address: int, data: NDArray[np.uint8], what: str, fail: Fail
+    def copy(
+        self, source: tuple[int, int], destination: tuple[int, int], length: int, fail: Fail
     ) -> None:
-        """Stores a range of bytes.
+        """Copies bytes, and what is known about them: one that nothing wrote stays such.
+
+        Lengths are multiples of 16, so a transfer may read up to the next one behind a region.
 
         Raises:
-            StreamError: it is not in its region, or that is read-only.
+            StreamError: they are not in their regions, or the destination is read-only.
         """
-        entry = self._writable(region, address, address + len(data), what, fail)
-        entry.data[address : address + len(data)] = data
-        entry.valid[address : address + len(data)] = True
+        region, first = source
+        entry = self._region(region, fail)
+        end = min(first + length, max(len(entry.data), first + length - 15))
+        self._check_bounds(region, first, end, "the transfer", fail)
+        data, valid = np.zeros(length, np.uint8), np.zeros(length, np.bool_)
+        present = entry.data[first : first + length]
+        data[: len(present)] = present
+        valid[: len(present)] = entry.valid[first : first + length]
+        region, first = destination
+        target = self._writable(region, first, first + length, "the transfer", fail)
+        target.data[first : first + length] = data
+        target.valid[first : first + length] = valid
 
     def forget(self, first: int, end: int) -> None:
         """Shared RAM from `first` to before `end` was used as a buffer: it holds no table now."""

@@ -28,7 +28,6 @@ _DTYPES = {
     (32, False): "<u4",
 }
 _CLIP_RANGES = {0: None, 2: (0, 255), 3: (-128, 127), 5: (-32768, 32767)}
-_MAX_KERNEL = 256
 _ACCUMULATOR_BITS = {0: 32, 1: 40}
 
 
@@ -256,8 +255,6 @@ class Registers:
         stride = self.short("KERNEL_STRIDE", fail)
         if stride & ~0xFDF:
             raise fail(f"KERNEL_STRIDE has reserved bits set: {stride:#x}", "register")
-        if max(height, width) > _MAX_KERNEL:
-            raise fail(f"the kernel is {height} by {width}, the most is {_MAX_KERNEL}", "register")
         dilation = (1 + (stride >> 4 & 1), 1 + (stride >> 3 & 1))
         if (height - 1) % dilation[0] or (width - 1) % dilation[1]:
             raise fail(f"a dilated kernel cannot have {height} by {width} elements", "register")
