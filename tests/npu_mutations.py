@@ -241,7 +241,11 @@ class Subject:
                 yield Mutation(kind, f"bit {bit} of byte {at:#x}", self.stream, bytes(changed))
 
     def outcome(self, mutation: Mutation) -> str:
-        """Who notices a mutation, one of `OUTCOMES`; runs in a process of its own."""
+        """Who notices a mutation, one of `OUTCOMES`.
+
+        Vela's decoder may kill its process, so each runs in one of its own. That is a copy of this
+        one, in which no other library may have threads: they do not survive the copying.
+        """
         sys.stdout.flush()
         child = os.fork()
         if child == 0:
@@ -256,7 +260,7 @@ class Subject:
                 os._exit(status)
         _, status = os.waitpid(child, 0)
         code = os.waitstatus_to_exitcode(status)
-        if code == 99:
+        if code in (99, -signal.SIGALRM):
             raise RuntimeError(f"the model fails on {mutation.kind}: {mutation.what}")
         return OUTCOMES[code - 100] if code >= 100 else "decoder"
 
@@ -313,6 +317,13 @@ def noticed(table: Table) -> tuple[int, int]:
     """How many mutations were noticed, of how many."""
     total = sum(row.total() for row in table.values())
     return total - sum(row["nothing"] for row in table.values()), total
+
+
+def sample(model: Path, accelerator: str, count: int, seed: int) -> tuple[Table, Table]:
+    """A short campaign: `count` mutations of function, some of hazards and resources."""
+    subject = Subject(model, accelerator, 2)
+    functional = campaign(subject, count, seed, hazards=False)
+    return functional, campaign(subject, len(HAZARDS) * 3, seed, hazards=True)
 
 
 def main() -> int:
