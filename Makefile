@@ -1,7 +1,7 @@
 # The two commands are `make demo` and `make test`; each does all the set-up it needs.
 # PYTHON=python3.12 chooses the interpreter that .venv is made with.
 
-PYTEST_ARGS ?= -n auto --maxprocesses 8
+PYTEST_ARGS ?= -n auto --maxprocesses 8 --dist worksteal
 
 .PHONY: help setup demo test clean
 

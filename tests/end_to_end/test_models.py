@@ -105,7 +105,7 @@ def test_every_model_on_every_target(model: str, target: str, mlperf_tiny: Find)
     check(mlperf_tiny(f"{model}_int8.tflite"), target, 20)
 
 
-@pytest.mark.parametrize(("model", "target"), [("resnet8", "cortex-m4"), ("vww_96", "cortex-m55")])
+@pytest.mark.parametrize(("model", "target"), [("resnet8", "cortex-m4"), ("kws", "cortex-m55")])
 def test_the_archive_has_the_same_bytes(
     model: str, target: str, mlperf_tiny: Find, tmp_path: Path
 ) -> None:

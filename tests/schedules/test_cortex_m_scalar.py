@@ -85,7 +85,7 @@ CONVOLUTIONS: tuple[Callable[[Random], Case], ...] = (
 @pytest.mark.parametrize("target", TARGETS)
 def test_convolutions(target: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
-    check([make(rng) for make in CONVOLUTIONS for _ in range(6)], tmp_path, target)
+    check([make(rng) for make in CONVOLUTIONS for _ in range(4)], tmp_path, target)
 
 
 def depthwise_3x3(rng: Random) -> Case:
