@@ -15,6 +15,8 @@ class TinyaotError(Exception):
     """
 
     def __init__(self, message: str, *hints: str) -> None:
-        super().__init__(message)
-        self.message = message
+        # Names in damaged files hold anything; a terminal should not.
+        line = " ".join(message.split())
+        self.message = "".join(one if one.isprintable() else "\ufffd" for one in line)
+        super().__init__(self.message)
         self.hints = hints

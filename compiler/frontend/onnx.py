@@ -175,7 +175,13 @@ def _parse(data: bytes) -> onnx.ModelProto:
             f"not a valid ONNX model: {str(error).strip().splitlines()[0]}",
             "export the model again",
         ) from error
-    for tensor in model.graph.initializer:
+    graph = model.graph
+    names = [text for node in graph.node for text in (node.name, *node.input, *node.output)]
+    names += [named.name for named in (*graph.initializer, *graph.input, *graph.output)]
+    # Protobuf hands out bytes where it can decode no text.
+    if not all(isinstance(name, str) for name in names):
+        raise TinyaotError("the ONNX file has names that are not UTF-8", "export the model again")
+    for tensor in graph.initializer:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             raise TinyaotError(
                 f'tensor "{tensor.name}" is stored in another file',

@@ -43,6 +43,7 @@ from tinyaot.compiler.frontend.imported import (
     close_blocks,
 )
 from tinyaot.compiler.frontend.tflite_state import WITHOUT_CODE, read_states, variable_names
+from tinyaot.compiler.frontend.tflite_tensors import check_tensors
 from tinyaot.compiler.legalize.fixed_point import activation_range
 from tinyaot.targets import TinyaotError
 
@@ -197,15 +198,16 @@ def import_tflite(data: bytes, problems: list[Problem] | None = None) -> Importe
     try:
         model = tflite.Model.GetRootAsModel(data, 0)
         nodes = _describe_nodes(model, problems)
+        unique = unique_names(model.Subgraphs(0))
+        check_tensors(model.Subgraphs(0), unique)
         inputs, outputs, notes = _ports(model)
-        states = read_states(model, unique_names(model.Subgraphs(0)))
+        states = read_states(model, unique)
     except TinyaotError:
         raise
     except Exception as error:
         raise TinyaotError(
             f"the TFLite file is damaged: {_first_line(error)}", "export or download it again"
         ) from error
-    unique = unique_names(model.Subgraphs(0))
     converters: list[_Converter] = []
 
     def converter(*args: Any) -> _Converter:

@@ -136,7 +136,8 @@ class TFLiteCall:
 
     def input_quantization(self, index: int) -> tuple[float, int]:
         """Scale and zero point of an input, the zero point as of the tensor inside the graph."""
-        known = self._description["inputs"][index]
+        inputs = self._description["inputs"]
+        known = inputs[index] if index < len(inputs) else None
         if known is None or len(known["scale"]) != 1:
             raise self.unsupported(f"has input {index} without one scale for the whole tensor")
         shift = 128 if dtype_of(self.call.args[1 + index]) == "uint8" else 0
@@ -250,7 +251,8 @@ class TFLiteCall:
 
     def state(self, index: int) -> Tensor:
         """An input that keeps its value from one inference to the next."""
-        known = self._description["inputs"][index]
+        inputs = self._description["inputs"]
+        known = inputs[index] if index < len(inputs) else None
         if known is None or "state" not in known:
             raise self.unsupported(f"needs a variable as input {index}", "export the model again")
         return self.context.builder.states[known["state"]]

@@ -35,7 +35,9 @@ def broadcast(
     """The output's shape and each input's steps, with axes joined where all allow it."""
     rank = len(output)
     padded = [(1,) * (rank - len(shape)) + tuple(shape) for shape in shapes]
-    if any(len(shape) != rank for shape in padded) or np.broadcast_shapes(*padded) != output:
+    if any(len(shape) != rank for shape in padded) or any(
+        {*sizes} - {1} != {size} - {1} for size, *sizes in zip(output, *padded, strict=True)
+    ):
         raise call.unsupported(
             f"combines shapes {', '.join(str(list(shape)) for shape in shapes)} to {list(output)}",
             "operands must be equal in size or 1 on every axis",

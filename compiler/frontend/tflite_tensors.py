@@ -1,0 +1,51 @@
+"""What a TFLite file says of its tensors, as far as all operators rely on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tflite
+
+from tinyaot.targets import TinyaotError
+
+_ZERO_POINTS = {
+    tflite.TensorType.INT8: "int8",
+    tflite.TensorType.UINT8: "uint8",
+    tflite.TensorType.INT16: "int16",
+    tflite.TensorType.INT32: "int32",
+}
+_MOST_ELEMENTS = 2**31
+
+
+def check_tensors(graph: Any, names: Sequence[str]) -> None:
+    """Refuses what no tensor of a microcontroller's model can be.
+
+    Args:
+        graph: a subgraph of the file.
+        names: of its tensors.
+
+    Raises:
+        TinyaotError: a tensor has 2^31 elements or more, or a zero point outside its type.
+    """
+    for index, name in enumerate(names):
+        tensor = graph.Tensors(index)
+        shape = [int(size) for size in tensor.ShapeAsNumpy()] if tensor.ShapeLength() else []
+        if math.prod(max(size, 1) for size in shape) >= _MOST_ELEMENTS:
+            raise TinyaotError(
+                f'tensor "{name}" has the shape {shape}',
+                "no microcontroller holds that; the file may be damaged",
+            )
+        quantization = tensor.Quantization()
+        if quantization is None or tensor.Type() not in _ZERO_POINTS:
+            continue
+        limits = np.iinfo(_ZERO_POINTS[tensor.Type()])
+        for place in range(quantization.ZeroPointLength()):
+            zero_point = int(quantization.ZeroPoint(place))
+            if not limits.min <= zero_point <= limits.max:
+                raise TinyaotError(
+                    f'tensor "{name}" of {limits.dtype} has the zero point {zero_point}',
+                    "the file may be damaged: convert the model again",
+                )
