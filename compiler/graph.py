@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from tinyaot.schedules.workload import Constant, Workload
 
+MOST_ELEMENTS = 2**25
+"""Of a tensor: more than any memory of a microcontroller holds."""
+
 
 @dataclass(frozen=True)
 class Tensor:

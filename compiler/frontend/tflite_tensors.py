@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tflite
 
+from tinyaot.compiler.graph import MOST_ELEMENTS
 from tinyaot.targets import TinyaotError
 
 _ZERO_POINTS = {
@@ -17,7 +18,6 @@ _ZERO_POINTS = {
     tflite.TensorType.INT16: "int16",
     tflite.TensorType.INT32: "int32",
 }
-_MOST_ELEMENTS = 2**31
 
 
 def check_tensors(graph: Any, names: Sequence[str]) -> None:
@@ -28,12 +28,12 @@ def check_tensors(graph: Any, names: Sequence[str]) -> None:
         names: of its tensors.
 
     Raises:
-        TinyaotError: a tensor has 2^31 elements or more, or a zero point outside its type.
+        TinyaotError: a tensor has more than `MOST_ELEMENTS`, or a zero point outside its type.
     """
     for index, name in enumerate(names):
         tensor = graph.Tensors(index)
         shape = [int(size) for size in tensor.ShapeAsNumpy()] if tensor.ShapeLength() else []
-        if math.prod(max(size, 1) for size in shape) >= _MOST_ELEMENTS:
+        if math.prod(max(size, 1) for size in shape) > MOST_ELEMENTS:
             raise TinyaotError(
                 f'tensor "{name}" has the shape {shape}',
                 "no microcontroller holds that; the file may be damaged",

@@ -44,6 +44,7 @@ from tinyaot.compiler.legalize.group import (
     describe,
     peel_activation,
     scalar,
+    stored_zero_point,
     zero_point_shift,
 )
 from tinyaot.compiler.legalize.onnx_call import OnnxCall, onnx_call, real_constant
@@ -364,7 +365,7 @@ class _Legalizer:
                 f"{origin} has an output of type {dtype} with scale {real_scale:g}",
                 "activations may be int8 or uint8 with a positive scale",
             )
-        shifted = int(zero_point.reshape(-1)[0]) - zero_point_shift(dtype)
+        shifted = stored_zero_point(zero_point, dtype, origin)
         stored = "int16" if edge else "int8"
         low, high = body.clamp(real_scale, shifted, stored)
         if clamp is not None:

@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyaot.compiler.graph import Node, Tensor
+from tinyaot.compiler.graph import MOST_ELEMENTS, Node, Tensor
 from tinyaot.schedules.workload import Constant, Rearrange, Reshape, Transpose, Workload
+from tinyaot.targets import TinyaotError
 
 NCHW_TO_NHWC = (0, 2, 3, 1)
 
@@ -115,6 +116,7 @@ class GraphBuilder:
 
     def add_tensor(self, tensor: Tensor) -> Tensor:
         """Adds a tensor under a name that is not taken."""
+        _check_size(tensor)
         name, count = tensor.name, 1
         while name in self.tensors:
             count += 1
@@ -133,6 +135,7 @@ class GraphBuilder:
         states: tuple[Tensor, ...] = (),
     ) -> Tensor:
         """Adds a node and its output tensor; a node whose inputs are all known is computed."""
+        _check_size(output)
         names = tuple(tensor.name for tensor in inputs)
         if names and not states and all(name in self.known for name in names):
             # The interpreter is a user of this package.
@@ -244,3 +247,11 @@ class GraphBuilder:
             if node.output == tensor.name and isinstance(node.workload, Reshape):
                 tensor = self.tensors[node.inputs[0]]
         return tensor
+
+
+def _check_size(tensor: Tensor) -> None:
+    if math.prod(tensor.shape) > MOST_ELEMENTS:
+        raise TinyaotError(
+            f'tensor "{tensor.name}" has the shape {list(tensor.shape)}',
+            "no microcontroller holds that; the file may be damaged",
+        )

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tinyaot.compiler.graph import Tensor
 from tinyaot.compiler.legalize.builder import GraphBuilder, Value, identity
 from tinyaot.compiler.legalize.fixed_point import activation_range
@@ -76,7 +79,7 @@ class Context:
                 f"{origin} reads an activation with a scale per channel",
                 "quantize activations per tensor",
             )
-        shifted = int(zero_point.reshape(-1)[0]) - zero_point_shift(dtype_of(call.args[0]))
+        shifted = stored_zero_point(zero_point, dtype_of(call.args[0]), origin)
         tensor = replace(value.tensor, scale=float(scale.reshape(-1)[0]), zero_point=shifted)
         return replace(value, tensor=tensor)
 
@@ -184,6 +187,22 @@ def describe(call: Any) -> str:
 def zero_point_shift(dtype: str) -> int:
     """What uint8 activations lose on the way to int8, which they are inside the graph."""
     return 128 if dtype == "uint8" else 0
+
+
+def stored_zero_point(zero_point: NDArray[np.generic], dtype: str, origin: str) -> int:
+    """The zero point, a single element, of activations of a type inside the graph.
+
+    Raises:
+        TinyaotError: it is outside the type.
+    """
+    value = int(zero_point.reshape(-1)[0])
+    limits = np.iinfo(dtype)
+    if not limits.min <= value <= limits.max:
+        raise TinyaotError(
+            f"{origin} reads or writes {dtype} with the zero point {value}",
+            "the file may be damaged: export the model again",
+        )
+    return value - zero_point_shift(dtype)
 
 
 def scalar(reader: RelaxReader, expr: Any) -> float:

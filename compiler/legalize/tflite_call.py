@@ -77,7 +77,7 @@ class TFLiteCall:
     @property
     def dtype(self) -> str:
         """The type of input 0 inside the graph, where uint8 is int8."""
-        dtype = dtype_of(self.call.args[1])
+        dtype = dtype_of(self._argument(0))
         return "int8" if dtype == "uint8" else dtype
 
     @property
@@ -90,9 +90,16 @@ class TFLiteCall:
         """Inputs in the file, omitted ones included."""
         return len(self._description["inputs"])
 
+    def _argument(self, index: int) -> Any:
+        if index >= self.input_count:
+            raise self.unsupported(
+                f"has no input {index}", "the file may be damaged: convert again"
+            )
+        return self.call.args[1 + index]
+
     def constant(self, index: int) -> NDArray[Any] | None:
         """An input that is known, as stored in the file; None if it is computed from inputs."""
-        expr = self.call.args[1 + index]
+        expr = self._argument(index)
         known = self.context.reader.constant(expr)
         if known is not None or self.context.reader.value(expr) in self.context.reader.params:
             return known
@@ -108,7 +115,7 @@ class TFLiteCall:
 
     def value(self, index: int) -> Value:
         """An input in any order of its axes."""
-        expr = self.call.args[1 + index]
+        expr = self._argument(index)
         known = self.context.reader.constant(expr)
         if known is None:
             return self.context.activation(expr)
@@ -140,7 +147,7 @@ class TFLiteCall:
         known = inputs[index] if index < len(inputs) else None
         if known is None or len(known["scale"]) != 1:
             raise self.unsupported(f"has input {index} without one scale for the whole tensor")
-        shift = 128 if dtype_of(self.call.args[1 + index]) == "uint8" else 0
+        shift = 128 if dtype_of(self._argument(index)) == "uint8" else 0
         return float(known["scale"][0]), int(known["zero_point"][0]) - shift
 
     def has_input(self, index: int) -> bool:

@@ -109,6 +109,8 @@ def _uniform_bias(
         workload.clamp,
         workload.rounding,
     )[0]
+    if not len(steps):
+        return np.zeros_like(channels.bias)
     value = (channels.steps <= channels.low[:, None]).sum(axis=1)
     reached = np.concatenate([steps[:1] - 1, steps])[value]
     bias = np.where(channels.scale == 0, reached, channels.bias)

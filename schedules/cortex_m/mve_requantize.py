@@ -24,6 +24,7 @@ Whatever is found is checked with integers on both sides of every step.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -97,13 +98,22 @@ def solve_vector(
     Raises:
         UnsuitableError: no constants do.
     """
+    found = _solve(target, zero_point, tuple(fractions))
+    if found is None:
+        raise UnsuitableError("no constants of the vector form have the reference's steps")
+    return found
+
+
+# While records and defaults are compared, a layer is scheduled several times.
+@functools.lru_cache(maxsize=128)
+def _solve(target: Channels, zero_point: int | None, fractions: tuple[int, ...]) -> Vector | None:
     for fraction in fractions:
         search = _Search(target, zero_point, fraction)
         for position in search.positions:
             found = search.run(position)
             if found is not None:
                 return found
-    raise UnsuitableError("no constants of the vector form have the reference's steps")
+    return None
 
 
 class _Search:

@@ -19,6 +19,7 @@ for "double" rounding, and acc >= ceil((n * 2^t - 2^(t-1)) / m), t = 31 - shift,
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -74,12 +75,13 @@ def output_steps(
     return np.where(multiplier[:, None] == 0, constant, steps)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Channels:
     """The output channels of a convolution or dense layer as a kernel should compute them.
 
     Inputs keep their zero point: the bias holds what it adds. Channels whose output is the same
-    for every input have neither weights nor bias.
+    for every input have neither weights nor bias. Two are equal if they are requantized alike,
+    whatever their weights.
 
     Attributes:
         weight: (channels, taps).
@@ -98,6 +100,17 @@ class Channels:
     steps: Int64
     first: int
     scale: NDArray[np.float64]
+
+    @functools.cached_property
+    def _demands(self) -> tuple[object, ...]:
+        arrays = self.low, self.high, self.steps, self.scale
+        return self.first, self.steps.shape, *(array.tobytes() for array in arrays)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Channels) and self._demands == other._demands
+
+    def __hash__(self) -> int:
+        return hash(self._demands)
 
 
 def fold_channels(

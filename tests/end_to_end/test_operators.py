@@ -94,6 +94,16 @@ def fully_connected(b: TFLiteBuilder, rng: np.random.Generator) -> Tensor:
     return b.fully_connected(x, **weights, **y, keep_dims=keep_dims)
 
 
+def one_value(b: TFLiteBuilder, rng: np.random.Generator) -> Tensor:
+    """A layer whose activation leaves one value of its type, RELU with the highest zero point,
+    added to another."""
+    x = activation_input(b, rng, 1, 20)
+    y: dict[str, Any] = {"scale": scale(rng), "zero_point": 127, "activation": "RELU"}
+    one = b.fully_connected(x, **parameters(rng, x, (6, 20), 0, y["scale"]), **y)
+    other = activation_input(b, rng, 1, 6)
+    return b.add(one, other, scale=other.scale, zero_point=other.zero_point)
+
+
 def add(b: TFLiteBuilder, rng: np.random.Generator) -> Tensor:
     x = image(b, rng)
     return b.add(x, activation_input(b, rng, *x.shape), **output(rng))
@@ -188,6 +198,7 @@ OPERATORS: tuple[Case, ...] = (
     conv2d,
     depthwise_conv2d,
     fully_connected,
+    one_value,
     add,
     average_pool2d,
     max_pool2d,

@@ -236,8 +236,7 @@ def handled(data: bytes, check: bool) -> str:
         else:
             compile_model(data, "cortex-m4")
     except TinyaotError as error:
-        text = str(error.message)
-        return "" if text and len(text.splitlines()) == 1 else f"not one line: {text!r}"
+        return "" if error.message else "a refusal without a word"
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(place.filename).name}:{place.lineno}"

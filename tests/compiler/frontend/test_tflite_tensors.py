@@ -29,6 +29,12 @@ def test_shapes_beyond_all_memory() -> None:
     refused(b, b.operator("RELU", [x], shape, **x.quantization), '"input_0" has the shape')
 
 
+def test_an_operator_without_inputs() -> None:
+    b = TFLiteBuilder()
+    b.input((1, 4), 0.1)
+    refused(b, b.operator("LOGISTIC", [], (1, 4), scale=1 / 256, zero_point=-128), "no input 0")
+
+
 def test_shapes_that_do_not_broadcast() -> None:
     b = TFLiteBuilder()
     first, second = b.input((1, 3, 4), 0.1), b.input((1, 2, 4), 0.1)
