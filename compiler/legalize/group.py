@@ -193,8 +193,13 @@ def stored_zero_point(zero_point: NDArray[np.generic], dtype: str, origin: str) 
     """The zero point, a single element, of activations of a type inside the graph.
 
     Raises:
-        TinyaotError: it is outside the type.
+        TinyaotError: it is outside the type, or the type is no integer.
     """
+    if not np.issubdtype(dtype, np.integer):
+        raise TinyaotError(
+            f"{origin} reads or writes {dtype} where quantized values are expected",
+            "the file may be damaged: export the model again",
+        )
     value = int(zero_point.reshape(-1)[0])
     limits = np.iinfo(dtype)
     if not limits.min <= value <= limits.max:

@@ -17,7 +17,7 @@ import struct
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -301,7 +301,7 @@ class Worker:
             self._process = None
 
 
-def examine(seeds: range) -> list[Failure]:
+def examine(seeds: Iterable[int]) -> list[Failure]:
     """The failures among the files of some seeds, each shrunk to the fewest changes that fail."""
     worker, failures = Worker(), []
     for seed in seeds:
