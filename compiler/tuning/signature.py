@@ -116,9 +116,8 @@ def parse_workload(fields: dict[str, Any]) -> Workload:
     except TypeError:
         names = [field.name for field in dataclasses.fields(known[kind])]
         raise ValueError(f"{kind} has other fields: {', '.join(names)}") from None
-    for name, hint in get_type_hints(type(workload)).items():
-        wanted = get_origin(hint) or hint
-        if wanted in (int, str, bool, tuple) and not isinstance(getattr(workload, name), wanted):
+    for name, wanted in _field_types(kind).items():
+        if not isinstance(getattr(workload, name), wanted):
             raise ValueError(f"{kind}: {name} is {getattr(workload, name)!r}")
     return workload
 
@@ -127,6 +126,15 @@ def workload_fields(workload: Workload) -> dict[str, Any]:
     """The fields of a workload as JSON has them."""
     fields: dict[str, Any] = json.loads(workload.key())
     return fields
+
+
+@functools.cache
+def _field_types(kind: str) -> dict[str, type]:
+    """The types of a workload's fields, as far as they are checked. Kept: resolving annotations
+    takes longer than all else that is done with a record."""
+    hints = get_type_hints(_workload_types()[kind])
+    types = {name: get_origin(hint) or hint for name, hint in hints.items()}
+    return {name: one for name, one in types.items() if one in (int, str, bool, tuple)}
 
 
 @functools.cache
