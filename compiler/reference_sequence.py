@@ -77,7 +77,13 @@ def lstm(workload: Lstm, inputs: list[Int64], constants: Constants) -> tuple[Int
     x = x if workload.time_major else x.swapaxes(0, 1)
     hidden = inputs[1].reshape(workload.batch, workload.units)
     cell = inputs[2].reshape(workload.batch, workload.units)
-    table = constants["table"]
+    table, limits = constants["table"], np.iinfo(workload.dtype)
+
+    def gated(sums: Int64, scale: Scale) -> Int64:
+        if workload.dtype == "int16":
+            return _int16(requantize_wide(sums, np.array(scale[0]), np.array(scale[1])))
+        return _int16(_scaled(sums, scale))
+
     outputs = []
     for step in x:
         gates = []
@@ -86,8 +92,8 @@ def lstm(workload: Lstm, inputs: list[Int64], constants: Constants) -> tuple[Int
             recurrent = hidden @ constants["recurrent_weight"][place].T
             recurrent = recurrent + constants["recurrent_bias"][place]
             total = _int16(
-                _int16(_scaled(sums, workload.input_scales[place]))
-                + _int16(_scaled(recurrent, workload.recurrent_scales[place]))
+                gated(sums, workload.input_scales[place])
+                + gated(recurrent, workload.recurrent_scales[place])
             )
             gates.append(wide_sigmoid(kind, total, 3, 0, table))
         kept = _int16(_scaled(gates[1] * cell, workload.forget_scale))
@@ -97,7 +103,7 @@ def lstm(workload: Lstm, inputs: list[Int64], constants: Constants) -> tuple[Int
             cell = np.clip(cell, -workload.cell_clip, workload.cell_clip)
         activated = wide_sigmoid("tanh", cell, *workload.cell_tanh, table)
         hidden = _scaled(gates[3] * activated, workload.output_scale)
-        hidden = np.clip(hidden + workload.hidden_zero_point, -128, 127)
+        hidden = np.clip(hidden + workload.hidden_zero_point, limits.min, limits.max)
         outputs.append(hidden)
     y = np.stack(outputs)
     return (y if workload.time_major else y.swapaxes(0, 1)), hidden, cell

@@ -72,17 +72,20 @@ class Svdf(Workload):
 
 @dataclass(frozen=True)
 class Lstm(Workload):
-    """All steps of TFLite's integer LSTM on int8 with an int16 cell.
+    """All steps of TFLite's integer LSTM with an int16 cell.
 
     Gates are in the order input, forget, cell, output. Constants, zero points being folded into
     the biases: input_weight int8 (4, units, input_size) and input_bias int32 (4, units),
     recurrent_weight int8 (4, units, units) and recurrent_bias int32 (4, units), table uint16 (256)
-    as of `WideSigmoid`. States: hidden int8 and cell int16, both (batch, units).
+    as of `WideSigmoid`; on int16 the biases are int64. States: hidden and cell int16, both
+    (batch, units).
 
     Attributes:
+        dtype: of input, hidden state and output: int8 or int16.
         batch, steps, input_size, units: sizes.
         time_major: input and output are (steps, batch, ...) and not (batch, steps, ...).
-        input_scales, recurrent_scales: of each gate's products to Q3.12.
+        input_scales, recurrent_scales: of each gate's products to Q3.12; on int16 reduced as in
+            `WideConv2D` with rounding "reduced".
         forget_scale: of forget gate times cell, to the cell.
         update_scale: of input gate times cell gate, to the cell.
         output_scale: of output gate times tanh of the cell, to the hidden state.
@@ -91,6 +94,7 @@ class Lstm(Workload):
         hidden_zero_point: of the hidden state, which is the output.
     """
 
+    dtype: str
     batch: int
     steps: int
     input_size: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,7 +146,7 @@ _HIDDEN, _CELL = 18, 19
 
 
 def unidirectional_sequence_lstm(call: TFLiteCall) -> Value:
-    """UNIDIRECTIONAL_SEQUENCE_LSTM on int8 with an int16 cell; source: TFLite Micro's
+    """UNIDIRECTIONAL_SEQUENCE_LSTM on int8 or int16 with an int16 cell; source: TFLite Micro's
     `lstm_eval_common.cc` and `lstm_eval.h`."""
     if any(call.has_input(index) for index in _PEEPHOLE_PROJECTION_AND_NORM):
         raise call.unsupported(
@@ -158,10 +159,11 @@ def unidirectional_sequence_lstm(call: TFLiteCall) -> Value:
         call.state(_CELL),
         call.output(),
     )
-    if (source.dtype, hidden.dtype, cell.dtype) != ("int8", "int8", "int16"):
+    dtype = source.dtype
+    if (hidden.dtype, cell.dtype, output.dtype) != (dtype, "int16", dtype):
         raise call.unsupported(
-            f"works on {source.dtype} with states {hidden.dtype} and {cell.dtype}",
-            "quantize to int8 with an int16 cell state",
+            f"works on {dtype} with states {hidden.dtype} and {cell.dtype}",
+            "quantize input and hidden state to int8, or both to int16, with an int16 cell state",
         )
     time_major = bool(call.options["TimeMajor"])
     if len(source.shape) != 3 or cell.scale is None or hidden.scale is None:
@@ -170,7 +172,9 @@ def unidirectional_sequence_lstm(call: TFLiteCall) -> Value:
     inputs, units = source.shape[2], math.prod(hidden.shape) // batch
     input_weights = _gates(call, _INPUT_WEIGHTS, (units, inputs))
     recurrent_weights = _gates(call, _RECURRENT_WEIGHTS, (units, units))
-    biases = _gates(call, _BIASES, (units,), np.int32)
+    biases = _gates(call, _BIASES, (units,), np.int64 if dtype == "int16" else np.int32)
+    if np.abs(biases).max() >= 2**46:
+        raise call.unsupported("has a bias beyond 47 bits, which TFLite cannot scale")
     if math.prod(cell.shape) != batch * units or output.shape != (*source.shape[:2], units):
         raise call.unsupported("has tensors that do not fit each other", _DAMAGED)
     input_scale, input_zero_point = call.input_quantization(0)
@@ -187,6 +191,7 @@ def unidirectional_sequence_lstm(call: TFLiteCall) -> Value:
         raise call.unsupported(f"has a cell state with scale {cell.scale:g}", _DAMAGED)
     clip = float(np.float32(call.options["CellClip"]))
     workload = Lstm(
+        dtype=dtype,
         batch=batch,
         steps=steps,
         input_size=inputs,
@@ -229,23 +234,27 @@ def _gates(
 def _gate_scales(
     call: TFLiteCall, indices: Sequence[int], factor: float
 ) -> tuple[Scale, Scale, Scale, Scale]:
-    scales = [quantize_multiplier(factor * float(call.scales(index)[0])) for index in indices]
-    return tuple(scales)  # type: ignore[return-value]
+    factors = np.array([factor * float(call.scales(index)[0]) for index in indices])
+    pairs: tuple[NDArray[Any], NDArray[Any]] = quantize_multipliers(factors)
+    if call.tensor(0).dtype == "int16":
+        pairs = reduce_multipliers(*pairs)
+    first, second, third, fourth = zip(*(array.tolist() for array in pairs), strict=True)
+    return first, second, third, fourth
 
 
 def _folded(
     bias: NDArray[np.generic], weight: NDArray[np.generic], zero_point: int
-) -> NDArray[np.int32]:
-    """Biases less what the zero point adds to the sums of products; wraps as int32 does."""
+) -> NDArray[np.generic]:
+    """Biases less what the zero point adds to the sums of products; wraps as their type does."""
     total = bias.astype(np.int64) - zero_point * weight.astype(np.int64).sum(axis=2)
-    wrapped: NDArray[np.int32] = total.astype(np.int32)
+    wrapped: NDArray[np.generic] = total.astype(bias.dtype)
     return wrapped
 
 
 TYPES: dict[str, tuple[str, ...]] = {
     "SVDF": ("int8",),
     "TRANSPOSE_CONV": ("int8", "int16"),
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": ("int8",),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": ("int8", "int16"),
 }
 """Types of activations that the rules work on."""
 

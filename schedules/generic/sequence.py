@@ -175,11 +175,20 @@ def lstm(workload: Lstm, decisions: Decisions) -> Kernel:
     clip = workload.cell_clip or 2**15 - 1
     lowest = -workload.cell_clip if workload.cell_clip else -(2**15)
     tanh_multiplier, tanh_shift = workload.cell_tanh
+    dtype, limits = workload.dtype, np.iinfo(workload.dtype)
+    wide = dtype == "int16"
+    accumulator = "int64" if wide else "int32"
+
+    def scaled(total: Expr, scale: Scale) -> Expr:
+        if wide:
+            factor = T.int32(scale[0]), T.int32(scale[1])
+            return _int16(intrinsic("tinyaot_requantize_wide", total, *factor))
+        return _int16(_scaled(total, scale))
 
     def gate(name: str, place: int, sums: Expr, recurrent: Expr, table: Expr) -> Expr:
         total = _int16(
-            _int16(_scaled(sums[place], workload.input_scales[place]))
-            + _int16(_scaled(recurrent[place], workload.recurrent_scales[place]))
+            scaled(sums[place], workload.input_scales[place])
+            + scaled(recurrent[place], workload.recurrent_scales[place])
         )
         return intrinsic(f"tinyaot_wide_{name}", T.address_of(table[0]), total * 3)
 
@@ -188,34 +197,38 @@ def lstm(workload: Lstm, decisions: Decisions) -> Kernel:
 
     @T.prim_func
     def lstm(
-        x: T.Buffer((batch * steps * inputs,), "int8"),
+        x: T.Buffer((batch * steps * inputs,), dtype),
         input_weight: T.Buffer((4 * units * inputs,), "int8"),
-        input_bias: T.Buffer((4 * units,), "int32"),
+        input_bias: T.Buffer((4 * units,), accumulator),
         recurrent_weight: T.Buffer((4 * units * units,), "int8"),
-        recurrent_bias: T.Buffer((4 * units,), "int32"),
+        recurrent_bias: T.Buffer((4 * units,), accumulator),
         table: T.Buffer((256,), "uint16"),
-        y: T.Buffer((batch * steps * units,), "int8"),
-        hidden: T.Buffer((batch * units,), "int8"),
+        y: T.Buffer((batch * steps * units,), dtype),
+        hidden: T.Buffer((batch * units,), dtype),
         cell: T.Buffer((batch * units,), "int16"),
     ):
         for a, b in T.grid(outer, inner):
             n: T.let[T.int32] = b if workload.time_major else a
             for u in T.serial(units):
-                sums = T.alloc_buffer((4,), "int32", scope="local")
-                recurrent = T.alloc_buffer((4,), "int32", scope="local")
+                sums = T.alloc_buffer((4,), accumulator, scope="local")
+                recurrent = T.alloc_buffer((4,), accumulator, scope="local")
                 for g in T.unroll(4):
                     sums[g] = input_bias[g * units + u]
                     recurrent[g] = recurrent_bias[g * units + u]
                 for i in T.serial(inputs):
                     for g in T.unroll(4):
                         sums[g] = sums[g] + T.cast(
-                            input_weight[(g * units + u) * inputs + i], "int32"
-                        ) * T.cast(x[(a * inner + b) * inputs + i], "int32")
+                            T.cast(input_weight[(g * units + u) * inputs + i], "int32")
+                            * T.cast(x[(a * inner + b) * inputs + i], "int32"),
+                            accumulator,
+                        )
                 for i in T.serial(units):
                     for g in T.unroll(4):
                         recurrent[g] = recurrent[g] + T.cast(
-                            recurrent_weight[(g * units + u) * units + i], "int32"
-                        ) * T.cast(hidden[n * units + i], "int32")
+                            T.cast(recurrent_weight[(g * units + u) * units + i], "int32")
+                            * T.cast(hidden[n * units + i], "int32"),
+                            accumulator,
+                        )
                 kept: T.let[T.int32] = product(
                     gate("logistic", 1, sums, recurrent, table),
                     T.cast(cell[n * units + u], "int32"),
@@ -228,23 +241,22 @@ def lstm(workload: Lstm, decisions: Decisions) -> Kernel:
                 )
                 updated: T.let[T.int32] = clamped(_int16(kept + added), lowest, clip)
                 cell[n * units + u] = T.cast(updated, "int16")
-                y[(a * inner + b) * units + u] = store_int8(
-                    _scaled(
-                        gate("logistic", 3, sums, recurrent, table)
-                        * intrinsic(
-                            "tinyaot_wide_tanh",
-                            T.address_of(table[0]),
-                            intrinsic(
-                                "tinyaot_scale_sigmoid_input",
-                                updated,
-                                T.int32(tanh_multiplier),
-                                T.int32(tanh_shift),
-                            ),
-                        ),
-                        workload.output_scale,
+                activated: T.let[T.int32] = intrinsic(
+                    "tinyaot_wide_tanh",
+                    T.address_of(table[0]),
+                    intrinsic(
+                        "tinyaot_scale_sigmoid_input",
+                        updated,
+                        T.int32(tanh_multiplier),
+                        T.int32(tanh_shift),
                     ),
-                    workload.hidden_zero_point,
-                    (-128, 127),
+                )
+                output: T.let[T.int32] = _scaled(
+                    gate("logistic", 3, sums, recurrent, table) * activated,
+                    workload.output_scale,
+                )
+                y[(a * inner + b) * units + u] = T.cast(
+                    clamped(output + workload.hidden_zero_point, limits.min, limits.max), dtype
                 )
             for u in T.serial(units):
                 hidden[n * units + u] = y[(a * inner + b) * units + u]

@@ -106,17 +106,22 @@ def svdf(b: TFLiteBuilder, rng: Rng) -> Tensor:
     )
 
 
-def lstm(b: TFLiteBuilder, rng: Rng) -> Tensor:
+def lstm(b: TFLiteBuilder, rng: Rng, dtype: str = "int8") -> Tensor:
     batch, steps, inputs, units = (int(size) for size in rng.integers(1, [3, 6, 10, 9]))
     time_major = bool(rng.random() < 0.5)
     shape = (steps, batch) if time_major else (batch, steps)
-    x = b.input((*shape, inputs), scale(rng), zero_point(rng))
-    hidden = b.variable_tensor((batch, units), 1 / 128, int(rng.integers(-20, 20)))
+    wide = dtype == "int16"
+    deviation = DEVIATION * (256 if wide else 1)
+    x = b.input((*shape, inputs), scale(rng), 0 if wide else zero_point(rng), dtype)
+    hidden_zero_point = 0 if wide else int(rng.integers(-20, 20))
+    hidden = b.variable_tensor(
+        (batch, units), 2.0 ** -(15 if wide else 7), hidden_zero_point, dtype
+    )
     cell = b.variable_tensor((batch, units), 2.0 ** -int(rng.integers(9, 16)), 0, "int16")
 
     def gate(width: int, real: float) -> Tensor:
         """Weights with which sums of products reach a few units, as a gate can use."""
-        each = np.float32(rng.uniform(0.3, 2) / (np.sqrt(width) * DEVIATION * DEVIATION * real))
+        each = np.float32(rng.uniform(0.3, 2) / (np.sqrt(width) * DEVIATION * deviation * real))
         return b.constant(weights(rng, units, width), each)
 
     operands: list[Tensor | None] = [None] * 24
@@ -125,12 +130,13 @@ def lstm(b: TFLiteBuilder, rng: Rng) -> Tensor:
         operands[1 + place] = weight = gate(inputs, x.scale)
         operands[5 + place] = gate(units, hidden.scale)
         bias_scale = np.float32(weight.scale) * np.float32(x.scale)
-        bias = (rng.normal(0, 1, units) / bias_scale).astype(np.int32)
+        bias = (rng.normal(0, 1, units) / bias_scale).astype(np.int64 if wide else np.int32)
         operands[12 + place] = b.constant(bias, bias_scale)
     operands[18], operands[19] = hidden, cell
     return b.operator(
         *("UNIDIRECTIONAL_SEQUENCE_LSTM", operands, (*shape, units)),
         **hidden.quantization,
+        dtype=dtype,
         options="UnidirectionalSequenceLSTMOptions",
         FusedActivationFunction=tflite.ActivationFunctionType.TANH,
         CellClip=float(rng.choice([0.0, 0.5, 10.0])),
@@ -138,8 +144,12 @@ def lstm(b: TFLiteBuilder, rng: Rng) -> Tensor:
     )
 
 
-OPERATORS: tuple[Case, ...] = (transpose_conv, wide_transpose_conv, svdf, lstm)
-STATEFUL = (svdf, lstm)
+def wide_lstm(b: TFLiteBuilder, rng: Rng) -> Tensor:
+    return lstm(b, rng, "int16")
+
+
+OPERATORS: tuple[Case, ...] = (transpose_conv, wide_transpose_conv, svdf, lstm, wide_lstm)
+STATEFUL = (svdf, lstm, wide_lstm)
 
 
 @pytest.fixture(scope="module", autouse=True)
