@@ -18,7 +18,8 @@ demo: setup
 	.venv/bin/python examples/digits/demo.py
 
 # pytest comes last so that its summary ends the output. mypy is there from Python 3.11 on.
-test: setup
+test:
+	@PYTHON='$(PYTHON)' ./setup.sh test
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	[ ! -x .venv/bin/mypy ] || .venv/bin/mypy

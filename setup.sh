@@ -1,9 +1,11 @@
 #!/bin/sh
-# Makes the development environment; `make demo` and `make test` call it.
+# Makes the development environment; `make demo` and `make test` call it, the latter with the word
+# "test".
 #
 #   .venv       a virtual environment with tinyaot (editable) and all its extras
 #   .typing     a symlink that shows type checkers the import root (see pyproject.toml)
-#   apt         the Arm cross compiler, its C library, QEMU and CMake, where they are missing
+#   apt         the Arm cross compiler, its C library, QEMU and CMake, where they are missing; for
+#               the tests also a browser to look at the profile's page
 #
 # What is already there is left alone. Without root (or passwordless sudo) it prints what to
 # install and goes on: the host target and every test that needs no emulator still work.
@@ -48,6 +50,12 @@ install_tools() {
     apt_install $packages ||
         say "going on without these; what needs them will fail or be skipped:$packages" \
             "(Debian, Ubuntu: sudo apt-get install$packages)"
+}
+
+# Apart from the rest: Ubuntu has it as a snap only.
+install_browser() {
+    has chromium || has chromium-browser || has google-chrome || apt_install chromium ||
+        say "going on without a browser; the test that looks at the profile's page will be skipped"
 }
 
 supported() {
@@ -100,6 +108,7 @@ usable_venv() {
 }
 
 install_tools
+[ "${1:-}" != test ] || install_browser
 
 mkdir -p .typing
 [ -e .typing/tinyaot ] || ln -s .. .typing/tinyaot
