@@ -6,21 +6,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tinyaot.compiler.graph import Graph, Node
-from tinyaot.compiler.npu.lower import Unsupported, lower
+from tinyaot.compiler.npu.lower import lower
+from tinyaot.compiler.npu.operands import Unsupported
 from tinyaot.compiler.npu.region import FIRST_PORT, MOST_REGIONS, CompiledRegion
 from tinyaot.compiler.npu.subgraph import compile_group, vela_refusal
 from tinyaot.schedules.registry import Decisions
 from tinyaot.schedules.workload import (
     Concatenate,
     Constant,
+    Pad,
     Rearrange,
     Reshape,
+    Transpose,
     Workload,
 )
 from tinyaot.targets import TinyaotError
 from tinyaot.targets.ethos_u.accelerator import Npu
 
-_MOVES = (Concatenate, Rearrange, Reshape)
+_MOVES = (Concatenate, Pad, Rearrange, Reshape, Transpose)
 _MOST_PORTS = MOST_REGIONS - FIRST_PORT
 
 

@@ -219,7 +219,8 @@ def region_operations(
             names[node.output] = names.get(node.inputs[0], node.inputs[0])
             continue
         operations += [renamed(one, names) for one in lower(node, graph)]
-    kept = {*external, *graph.constants}
+    known = {name for one in operations for name in one.constants}
+    kept = {*external, *graph.constants, *known}
     return forward_copies(fuse_tables(operations, kept), kept)
 
 

@@ -100,7 +100,7 @@ def forward_copies(operations: Sequence[Operation], external: Collection[str]) -
 def _is_all(fm: FeatureMap, operations: Sequence[Operation]) -> bool:
     """Whether a feature map is its whole storage: nothing that is used lies beyond it."""
     return fm.is_whole and all(
-        other.offset + other.nbytes <= fm.nbytes
+        other.end <= fm.nbytes
         for one in operations
         for other in (*one.inputs, one.ofm)
         if other.storage == fm.storage
@@ -141,9 +141,23 @@ def _remapped(operations: Sequence[Operation], name: str, mapper: Mapper) -> lis
 def _into(copy: Operation) -> Mapper | None:
     """Uses of what is copied, as uses of its place in the destination."""
     target, (height, width, depth) = copy.ofm, copy.ifm.shape
-    if width != 1 or target.strides is not None or target.whole[1] != 1:
-        return None
-    return _blocks(target, depth * target.itemsize, target.row_stride, target.address(), height)
+    if width == 1 and target.strides is None and target.whole[1] == 1:
+        return _blocks(target, depth * target.itemsize, target.row_stride, target.address(), height)
+
+    def same_axes(fm: FeatureMap) -> FeatureMap | None:
+        if fm.whole != copy.ifm.whole or fm.strides is not None or fm.offset:
+            return None
+        first = [start + own for start, own in zip(target.first, fm.first, strict=True)]
+        return replace(
+            fm,
+            storage=target.storage,
+            whole=target.whole,
+            first=(first[0], first[1], first[2]),
+            offset=target.offset,
+            strides=target.strides,
+        )
+
+    return same_axes
 
 
 def _from(copy: Operation) -> Mapper | None:

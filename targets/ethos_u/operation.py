@@ -94,6 +94,15 @@ class FeatureMap:
         return (self.rows or self.whole[0]) * self.row_stride
 
     @property
+    def end(self) -> int:
+        """Bytes from the start of the storage to the end of the whole tensor."""
+        if self.strides is None:
+            return self.offset + self.nbytes
+        height, width, depth = self.whole
+        last = (height - 1) * self.row_stride + (width - 1) * self.column_stride
+        return self.offset + last + depth * self.itemsize
+
+    @property
     def is_whole(self) -> bool:
         """Whether it is a whole tensor, dense, that begins where its storage does."""
         return self.shape == self.whole and self.strides is None and self.offset == 0

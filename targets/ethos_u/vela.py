@@ -226,6 +226,7 @@ def command_stream(commands: Sequence[Command | Copy], npu: Npu) -> NDArray[np.u
             operations.append(_operation(command, npu))
         else:
             operations.append(_copy(command, npu))
+    _tell_views_apart(operations)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             words = api.npu_generate_register_command_stream(operations, _accelerator(npu))
@@ -234,6 +235,25 @@ def command_stream(commands: Sequence[Command | Copy], npu: Npu) -> NDArray[np.u
             f"Vela rejects the commands: {error}", "this is a bug in tinyaot: please report it"
         ) from error
     return np.array(words, np.uint32)
+
+
+def _tell_views_apart(operations: Sequence[Any]) -> None:
+    """Vela takes an input for the result of the operation before, element for element, if it has
+    the same shape and the same tiles, and allows overlap by that; but strides may differ. Another
+    height of a tile that is not used makes Vela compare addresses."""
+    before: Any = None
+    for operation in operations:
+        if not hasattr(operation, "ofm"):
+            continue
+        for fm in (operation.ifm, operation.ifm2):
+            if (
+                before is not None
+                and fm is not None
+                and (fm.shape, fm.tiles) == (before.shape, before.tiles)
+                and (fm.strides, fm.layout) != (before.strides, before.layout)
+            ):
+                fm.tiles = fm.tiles._replace(height_1=fm.tiles.height_0)
+        before = operation.ofm
 
 
 def _copy(copy: Copy, npu: Npu) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tflite_builder import TFLiteBuilder
+from tflite_builder import Tensor, TFLiteBuilder
 
 from tinyaot.compiler import compile_model
 from tinyaot.compiler.oracle import random_inputs
@@ -94,15 +94,21 @@ def mixed(path: Path) -> Path:
     x = builder.input((1, 8, 8, 3), 0.04, -5)
     weight = rng.integers(-99, 99, (12, 3, 3, 3)).astype(np.int8)
     y = builder.conv2d(x, weight=weight, weight_scale=0.01, scale=0.07, padding="SAME")
-    z = builder.transpose(y, (0, 2, 1, 3))
+    z = _normalized(builder, builder.transpose(y, (0, 2, 1, 3)))
     weight = rng.integers(-99, 99, (12, 3, 3, 12)).astype(np.int8)
     z = builder.conv2d(z, weight=weight, weight_scale=0.02, scale=0.05, padding="SAME")
     z = builder.add(y, z, scale=0.1, zero_point=7)
     scores = builder.reshape(builder.max_pool2d(z, (8, 8)), (1, 12))
     builder.output(builder.softmax(scores))
-    builder.output(builder.transpose(builder.logistic(z), (0, 3, 1, 2)))
+    builder.output(_normalized(builder, builder.logistic(z)))
     path.write_bytes(builder.build())
     return path
+
+
+def _normalized(builder: TFLiteBuilder, x: Tensor) -> Tensor:
+    return builder.operator(
+        "L2_NORMALIZATION", [x], x.shape, scale=1 / 128, zero_point=0, options="L2NormOptions"
+    )
 
 
 @needs_cc
@@ -118,7 +124,7 @@ def test_a_mixed_model_in_the_emulator(tmp_path: Path) -> None:
     compiled = compile_model(path, "cortex-m55+ethos-u55-128")
     kinds = [node.workload.kind for node in compiled.graph.nodes]
     assert kinds.count("npu_region") == 2
-    assert kinds.count("transpose") == 2
+    assert kinds.count("l2_normalization") == 2
     assert differing(path, "cortex-m55+ethos-u55-128", "qemu", 3) == 0
 
 
@@ -127,7 +133,7 @@ def test_what_stays_on_the_cpu_is_noted(tmp_path: Path) -> None:
     compiled = compile_model(path, "cortex-m55+ethos-u55-128")
     notes = [note for note in compiled.report().notes if note.startswith("on the CPU")]
     assert len(notes) == 2
-    assert all("transpose is not" in note and "ethos-u55-128" in note for note in notes)
+    assert all("l2_normalization is not" in note and "ethos-u55-128" in note for note in notes)
     report = compiled.npu_report()
     assert report is not None
     assert report.cycles > 0

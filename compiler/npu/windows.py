@@ -1,0 +1,301 @@
+"""Convolutions, dense layers and pooling as the NPU's operations."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyaot.compiler.graph import Graph, Node
+from tinyaot.compiler.npu.operands import (
+    KERNEL_ELEMENTS,
+    KERNEL_HEIGHT,
+    MOST_PARTS,
+    MOST_STRIDE,
+    POOL_SIDE,
+    ROUNDING,
+    Unsupported,
+    channel_scales,
+    feature_map,
+    image,
+)
+from tinyaot.schedules.workload import Conv2D, DepthwiseConv2D, FullyConnected, Pool2D
+from tinyaot.schedules.workload_sequence import TransposeConv2D
+from tinyaot.targets.ethos_u.operation import FeatureMap, Operation
+
+
+def conv2d(node: Node, graph: Graph) -> list[Operation]:
+    """One convolution for each image and group."""
+    w = node.workload
+    assert isinstance(w, Conv2D)
+    weights, bias, scales = node.constants["weight"], node.constants["bias"], channel_scales(node)
+    _check_accumulators(node, weights, (1, 2, 3))
+    if w.groups > MOST_PARTS:
+        raise Unsupported(f"{w.groups} groups")
+    operations = []
+    outputs, inputs = len(weights) // w.groups, weights.shape[3]
+    for ifm, ofm in _images(node, graph, (w.input_zero_point, w.output_zero_point)):
+        read, window = _window(ifm, ofm, w.kernel, w.strides, w.dilation, w.padding)
+        for group in range(w.groups):
+            of = slice(group * outputs, (group + 1) * outputs)
+            operations.append(
+                Operation(
+                    "conv2d",
+                    read.part(channels=(group * inputs, (group + 1) * inputs)),
+                    ofm.part(channels=(of.start, of.stop)),
+                    weights=weights[of],
+                    bias=bias[of],
+                    scales=scales[of],
+                    clamp=w.clamp,
+                    rounding=ROUNDING[w.rounding],
+                    origin=node.origin,
+                    macs=w.macs // (w.groups * w.input_shape[0]),
+                    **window,
+                )
+            )
+    return operations
+
+
+def depthwise(node: Node, graph: Graph) -> list[Operation]:
+    """A depthwise convolution, or a dense one where it has a depth multiplier."""
+    w = node.workload
+    assert isinstance(w, DepthwiseConv2D)
+    weights, kind = node.constants["weight"], "depthwise"
+    _check_accumulators(node, weights, (0, 1))
+    if w.depth_multiplier != 1:
+        # The NPU has no depth multiplier; a convolution whose other weights are 0 is the same.
+        channels, kind = w.output_shape[3], "conv2d"
+        spread = np.zeros((channels, *w.kernel, w.input_shape[3]), np.int8)
+        index = np.arange(channels)
+        spread[index, :, :, index // w.depth_multiplier] = np.moveaxis(weights, -1, 0)
+        weights = spread
+    operations = []
+    for ifm, ofm in _images(node, graph, (w.input_zero_point, w.output_zero_point)):
+        read, window = _window(ifm, ofm, w.kernel, w.strides, w.dilation, w.padding)
+        operations.append(
+            Operation(
+                kind,
+                read,
+                ofm,
+                weights=weights,
+                bias=node.constants["bias"],
+                scales=channel_scales(node),
+                clamp=w.clamp,
+                rounding=ROUNDING[w.rounding],
+                origin=node.origin,
+                macs=w.macs // w.input_shape[0],
+                **window,
+            )
+        )
+    return operations
+
+
+def transpose_conv2d(node: Node, graph: Graph) -> list[Operation]:
+    """A convolution over the input with zeros between its elements."""
+    w = node.workload
+    assert isinstance(w, TransposeConv2D)
+    if w.dtype != "int8":
+        raise Unsupported(f"transpose_conv2d of {w.dtype}")
+    if w.strides not in ((2, 2), (1, 1)):
+        raise Unsupported(f"strides {w.strides} of a transposed convolution: the NPU has 1 and 2")
+    weights = node.constants["weight"]
+    _check_accumulators(node, weights, (1, 2, 3))
+    (height, width), stride = w.kernel, w.strides[0]
+    top, left = height - 1 - w.padding[0], width - 1 - w.padding[1]
+    if min(top, left) < 0:
+        raise Unsupported(f"padding {w.padding} is as large as the kernel")
+    operations = []
+    for ifm, ofm in _images(node, graph, (w.input_zero_point, w.output_zero_point)):
+        # Zeros between and after the inputs, and a convolution with the kernel turned around.
+        ends = [
+            ofm.shape[axis] - 1 + w.kernel[axis] - before - ifm.shape[axis] * stride
+            for axis, before in ((0, top), (1, left))
+        ]
+        if min(ends) < 0 and stride == 2 and min(ends) < -1:
+            raise Unsupported("a transposed convolution that leaves out inputs")
+        padding = (top, left, max(ends[0], 0), max(ends[1], 0))
+        _check_window(w.kernel, (1, 1), (1, 1), padding)
+        operations.append(
+            Operation(
+                "conv2d",
+                ifm,
+                ofm,
+                kernel=w.kernel,
+                padding=padding,
+                weights=weights[:, ::-1, ::-1],
+                bias=node.constants["bias"],
+                scales=channel_scales(node),
+                clamp=w.clamp,
+                rounding=ROUNDING[w.rounding],
+                upscale="zeros" if stride == 2 else "none",
+                origin=node.origin,
+                macs=w.macs // w.input_shape[0],
+            )
+        )
+    return operations
+
+
+def fully_connected(node: Node, graph: Graph) -> list[Operation]:
+    """A convolution over rows of one pixel."""
+    w = node.workload
+    assert isinstance(w, FullyConnected)
+    weights = node.constants["weight"]
+    _check_accumulators(node, weights, (1,))
+    rows = image((w.batch, w.input_size))[:2]
+    source, target = graph.tensors[node.inputs[0]], graph.tensors[node.output]
+    return [
+        Operation(
+            "conv2d",
+            feature_map(source, (*rows, w.input_size), w.input_zero_point),
+            feature_map(target, (*rows, w.output_size), w.output_zero_point),
+            weights=weights[:, None, None, :],
+            bias=node.constants["bias"],
+            scales=channel_scales(node),
+            clamp=w.clamp,
+            rounding=ROUNDING[w.rounding],
+            origin=node.origin,
+            macs=w.macs,
+        )
+    ]
+
+
+def pool2d(node: Node, graph: Graph) -> list[Operation]:
+    """Pooling; averages at a padded border have commands of their own."""
+    w = node.workload
+    assert isinstance(w, Pool2D)
+    if max(w.kernel) > POOL_SIDE:
+        raise Unsupported(f"a kernel of {w.kernel} is too large")
+    operations = []
+    for ifm, ofm in _images(node, graph, (0, 0)):
+        if w.mode == "max":
+            read, window = _window(ifm, ofm, w.kernel, w.strides, (1, 1), w.padding)
+            parts = [(read, ofm, window)]
+        else:
+            parts = _average_parts(ifm, ofm, w)
+        operations += [
+            Operation(f"{w.mode}_pool", read, written, clamp=w.clamp, origin=node.origin, **window)
+            for read, written, window in parts
+        ]
+    return operations
+
+
+def _average_parts(
+    ifm: FeatureMap, ofm: FeatureMap, w: Pool2D
+) -> list[tuple[FeatureMap, FeatureMap, dict[str, Any]]]:
+    """Averages without padding: at the border, fewer elements of a smaller kernel."""
+    axes = []
+    for axis in (0, 1):
+        spans: list[tuple[int, int, int, int]] = []
+        for place in range(ofm.shape[axis]):
+            start = place * w.strides[axis] - w.padding[axis]
+            first, last = max(start, 0), min(start + w.kernel[axis], ifm.shape[axis])
+            if spans:
+                begin, end, origin, size = spans[-1]
+                if size == last - first and first == origin + (end - begin) * w.strides[axis]:
+                    spans[-1] = (begin, place + 1, origin, size)
+                    continue
+            spans.append((place, place + 1, first, last - first))
+        axes.append(spans)
+    if len(axes[0]) * len(axes[1]) > MOST_PARTS:
+        raise Unsupported("an average with this padding")
+    parts = []
+    for top, bottom, row, height in axes[0]:
+        for left, right, column, width in axes[1]:
+            written = ofm.part((top, bottom), (left, right))
+            steps = [
+                1 if end - begin == 1 else step
+                for (begin, end), step in zip(
+                    ((top, bottom), (left, right)), w.strides, strict=True
+                )
+            ]
+            if max(steps) > MOST_STRIDE:
+                raise Unsupported(f"strides {w.strides}: the NPU has at most {MOST_STRIDE}")
+            read = ifm.part(
+                (row, row + (bottom - top - 1) * steps[0] + height),
+                (column, column + (right - left - 1) * steps[1] + width),
+            )
+            window = {"kernel": (height, width), "strides": (steps[0], steps[1])}
+            parts.append((read, written, window))
+    return parts
+
+
+def _images(
+    node: Node, graph: Graph, zero_points: tuple[int, int]
+) -> list[tuple[FeatureMap, FeatureMap]]:
+    """Input and output of each image of a batch."""
+    w: Any = node.workload
+    count = w.input_shape[0]
+    source, target = graph.tensors[node.inputs[0]], graph.tensors[node.output]
+    if count > MOST_PARTS:
+        raise Unsupported(f"a batch of {count}")
+    return [
+        (
+            feature_map(
+                source,
+                w.input_shape[1:],
+                zero_points[0],
+                offset=index * math.prod(w.input_shape[1:]),
+            ),
+            feature_map(
+                target,
+                w.output_shape[1:],
+                zero_points[1],
+                offset=index * math.prod(w.output_shape[1:]),
+            ),
+        )
+        for index in range(count)
+    ]
+
+
+def _window(
+    ifm: FeatureMap,
+    ofm: FeatureMap,
+    kernel: tuple[int, int],
+    strides: tuple[int, int],
+    dilation: tuple[int, int],
+    padding: tuple[int, ...],
+) -> tuple[FeatureMap, dict[str, Any]]:
+    """The part of the input that is read, and what of the padding."""
+    bounds, ends = [], []
+    steps = [1 if ofm.shape[axis] == 1 else strides[axis] for axis in (0, 1)]
+    for axis in (0, 1):
+        size = (kernel[axis] - 1) * dilation[axis] + 1
+        end = (ofm.shape[axis] - 1) * steps[axis] + size - padding[axis]
+        bounds.append((0, min(ifm.shape[axis], end)))
+        ends.append(max(0, end - ifm.shape[axis]))
+    _check_window(kernel, (steps[0], steps[1]), dilation, (*padding[:2], *ends))
+    return ifm.part(bounds[0], bounds[1]), {
+        "kernel": kernel,
+        "strides": (steps[0], steps[1]),
+        "dilation": dilation,
+        "padding": (padding[0], padding[1], ends[0], ends[1]),
+    }
+
+
+def _check_window(
+    kernel: tuple[int, int],
+    strides: tuple[int, int],
+    dilation: tuple[int, int],
+    padding: tuple[int, ...],
+) -> None:
+    high, wide = ((size - 1) * step + 1 for size, step in zip(kernel, dilation, strict=True))
+    if max(strides) > MOST_STRIDE:
+        raise Unsupported(f"strides {strides}: the NPU has at most {MOST_STRIDE}")
+    if max(dilation) > 2:
+        raise Unsupported(f"dilation {dilation}: the NPU has 1 and 2")
+    if high > KERNEL_HEIGHT or high * wide > KERNEL_ELEMENTS:
+        raise Unsupported(f"a kernel of {high} x {wide} is too large")
+    beyond = max(padding[0], padding[2]) >= high or max(padding[1], padding[3]) >= wide
+    if beyond and any(padding):
+        raise Unsupported(f"padding {padding} is as large as the kernel")
+
+
+def _check_accumulators(node: Node, weights: NDArray[Any], axes: tuple[int, ...]) -> None:
+    """TFLite wraps sums that leave 32 bits, also once they are scaled up; the NPU does not."""
+    largest = np.abs(weights.astype(np.int64)).sum(axis=axes) * 255
+    largest = largest + np.abs(node.constants["bias"].astype(np.int64))
+    up = np.maximum(node.constants["shift"].astype(np.int64), 0)
+    if (largest << up).max(initial=0) >= 2**31:
+        raise Unsupported("sums may leave 32 bits")

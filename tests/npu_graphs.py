@@ -1,0 +1,141 @@
+"""Random graphs of one operator for the NPU's code generator, against TFLite Micro.
+
+Cases are those of the operators' own tests and larger ones, of which a block of the NPU holds a
+part only. What only moves elements is followed by an operator that computes, as it stays on the CPU
+otherwise.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from end_to_end import test_operators_movement as movement
+from tflite_builder import Tensor, TFLiteBuilder
+
+from tinyaot.compiler.frontend import import_model
+from tinyaot.compiler.legalize import legalize
+from tinyaot.compiler.oracle import random_inputs, reference_outputs
+from tinyaot.compiler.transform import simplify
+from tinyaot.targets.ethos_u.accelerator import Npu
+
+Rng = np.random.Generator
+Case = Callable[[TFLiteBuilder, Rng], list[Tensor]]
+
+INFERENCES = 2
+
+
+def one(case: Callable[[TFLiteBuilder, Rng], Tensor]) -> Case:
+    return lambda b, rng: [case(b, rng)]
+
+
+def moved(case: Callable[[TFLiteBuilder, Rng, str], list[Tensor]], dtype: str) -> Case:
+    return lambda b, rng: [computed(b, rng, tensor) for tensor in case(b, rng, dtype)]
+
+
+def computed(b: TFLiteBuilder, rng: Rng, x: Tensor) -> Tensor:
+    """Something that the NPU computes from a tensor."""
+    if x.dtype == "int8":
+        scale = float(np.float32(x.scale * rng.uniform(0.5, 2)))
+        return b.quantize(x, scale=scale, zero_point=int(rng.integers(-20, 20)))
+    output = {"scale": float(np.float32(x.scale * 1.5)), "dtype": x.dtype}
+    return b.operator("ADD", [x, x], x.shape, options="AddOptions", **output)
+
+
+def image(b: TFLiteBuilder, rng: Rng) -> Tensor:
+    """An image of some thousand elements that the NPU has made."""
+    shape = [1, *(int(size) for size in rng.integers(3, 24, 2)), int(rng.choice([1, 3, 16, 24]))]
+    x = b.input(shape, 0.05, int(rng.integers(-30, 30)))
+    return b.max_pool2d(x, (2, 2), strides=(1, 1), padding="SAME")
+
+
+def large_pad(b: TFLiteBuilder, rng: Rng) -> Tensor:
+    x = image(b, rng)
+    amounts = [(0, 0), *(tuple(int(n) for n in rng.integers(0, 5, 2)) for _ in range(2)), (0, 0)]
+    if rng.random() < 0.3:
+        amounts[3] = (int(rng.integers(0, 20)), 16)
+    return computed(b, rng, b.pad(x, amounts, None if rng.random() < 0.5 else -7))
+
+
+def large_transpose(b: TFLiteBuilder, rng: Rng) -> Tensor:
+    axes = [0, *(int(axis) for axis in 1 + rng.permutation(3))]
+    return computed(b, rng, b.transpose(image(b, rng), axes))
+
+
+MOVEMENT: dict[str, Case] = {
+    **{
+        f"{case.__name__} {kind}": moved(case, kind)
+        for case in movement.OPERATORS
+        for kind in ("int8", "int16")
+        if movement.has_reference(case, kind)
+    },
+    "large pad": one(large_pad),
+    "large transpose": one(large_transpose),
+}
+CASES: dict[str, Case] = {**MOVEMENT}
+"""Kinds of graphs, by name."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of some graphs.
+
+    Attributes:
+        wrong: kind and seed of those that do not compute what TFLite Micro computes.
+        reasons: of each kind, how many are on the NPU in whole ("") and why others are not.
+    """
+
+    wrong: list[tuple[str, int]]
+    reasons: dict[str, dict[str, int]]
+
+
+def compare(kinds: Sequence[str], seeds: Sequence[int], npu: Npu) -> Outcome:
+    """Compiles one graph of each kind and seed for the NPU and runs it in the functional model.
+
+    All are one model, so that the oracle runs once.
+    """
+    from tinyaot.compiler.npu.lower import lower
+    from tinyaot.compiler.npu.operands import Unsupported
+    from tinyaot.compiler.npu.partition import partition
+    from tinyaot.compiler.npu.simulate import simulate
+    from tinyaot.schedules.workload import Constant
+
+    b, names = TFLiteBuilder(), []
+    for kind in kinds:
+        for seed in seeds:
+            for tensor in CASES[kind](b, np.random.default_rng((seed, len(kind)))):
+                b.output(tensor)
+                names.append((kind, seed))
+    model = b.build()
+    graph = simplify(legalize(import_model(model), "m"))
+    parts = partition(graph, npu)
+    inputs = random_inputs([graph.tensors[name] for name in graph.inputs], INFERENCES, 5)
+    with tempfile.TemporaryDirectory(prefix="tinyaot-npu-") as folder:
+        path = Path(folder) / "graphs.tflite"
+        path.write_bytes(model)
+        expected = reference_outputs(path, inputs)
+    wrong: dict[tuple[str, int], None] = {}
+    for arrays, outputs in zip(inputs, expected, strict=True):
+        values = simulate(parts.graph, arrays)
+        for name, result, known in zip(names, graph.outputs, outputs, strict=True):
+            if not np.array_equal(values[result], known):
+                wrong[name] = None
+    reasons: dict[str, dict[str, int]] = {}
+    makers = {node.output: node for node in graph.nodes}
+    for (kind, _), result in zip(names, graph.outputs, strict=True):
+        found, waiting = "", [result]
+        while waiting and not found:
+            node = makers.get(waiting.pop())
+            if node is None or isinstance(node.workload, Constant):
+                continue
+            waiting += node.inputs
+            try:
+                lower(node, graph)
+            except Unsupported as reason:
+                found = str(reason)
+        counts = reasons.setdefault(kind, {})
+        counts[found] = counts.get(found, 0) + 1
+    return Outcome(list(wrong), reasons)
