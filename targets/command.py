@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import shlex
 import shutil
 import subprocess
@@ -11,9 +13,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-from tinyaot.targets.errors import TinyaotError
+from tinyaot.targets.errors import MissingError
 
 _log = logging.getLogger(__name__)
+
+_DISK_FULL = os.strerror(errno.ENOSPC)
 
 _limit: ContextVar[float | None] = ContextVar("limit", default=None)
 
@@ -36,10 +40,10 @@ def find_tool(name: str, packages: str) -> str:
         packages: the Debian packages that bring it, for the hint.
 
     Raises:
-        TinyaotError: it is not there.
+        MissingError: it is not there.
     """
     if shutil.which(name) is None:
-        raise TinyaotError(
+        raise MissingError(
             f"{name} is not installed, or not on the PATH",
             f"on Debian and Ubuntu: sudo apt-get install {packages}",
         )
@@ -56,9 +60,10 @@ def run_command(
 
     Raises:
         subprocess.TimeoutExpired: it took longer.
+        MissingError: the disk is full.
     """
     _log.info("(cd %s && %s)", shlex.quote(str(cwd)), shlex.join(arguments))
-    return subprocess.run(
+    result = subprocess.run(
         arguments,
         cwd=cwd,
         timeout=_limit.get() if timeout is None else timeout,
@@ -68,3 +73,9 @@ def run_command(
         errors="replace",
         check=False,
     )
+    if result.returncode != 0 and _DISK_FULL in result.stderr:
+        raise MissingError(
+            f"{arguments[0]} cannot write in {cwd}: {_DISK_FULL}",
+            "free some space, or set TMPDIR to a folder on another disk",
+        )
+    return result

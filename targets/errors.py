@@ -20,3 +20,8 @@ class TinyaotError(Exception):
         self.message = "".join(one if one.isprintable() else "\ufffd" for one in line)
         super().__init__(self.message)
         self.hints = hints
+
+
+class MissingError(TinyaotError):
+    """Something of this machine is missing, such as a program or space on a disk: the same goes
+    wrong whatever is compiled or run."""

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _SHOWN_TASKS = 12
 _LINE_SECONDS = 5.0
+_INTERRUPTED = 130
+"""The exit status of shells for what SIGINT has ended."""
 
 
 class Metric(str, Enum):
@@ -175,6 +177,12 @@ def tune_command(
     try:
         with _shown() as report:
             states = Tuner(tasks, options, path, pool, report).run()
+    except KeyboardInterrupt:
+        stderr().print(
+            f"interrupted: {path} keeps what was measured, and the same command goes on from there",
+            soft_wrap=True,
+        )
+        raise typer.Exit(_INTERRUPTED) from None
     finally:
         pool.close()
     stdout().print(_table(states))

@@ -45,6 +45,7 @@ from tinyaot.targets import (
     run_image,
 )
 from tinyaot.targets.command import time_limit
+from tinyaot.targets.errors import MissingError
 
 _HALF = 1 << 30
 _INT8 = (-128, 127)
@@ -95,7 +96,8 @@ def measure(task: Task, candidates: Sequence[Candidate], setting: Setting) -> li
     """Builds and runs candidates of one task; a pure function that other processes can call.
 
     Raises:
-        TinyaotError: nothing can be measured here: the toolchain or the emulator is missing.
+        MissingError: nothing can be measured here: the toolchain or the emulator is missing, there
+            is no model of the core's timing, or the disk is full.
     """
     built: list[tuple[Candidate, Operator]] = []
     outcomes: dict[Candidate, Outcome] = {}
@@ -184,9 +186,9 @@ def _measure_image(
                 [index for index, one in enumerate(operators) if one.node.output[0] == "y"],
                 setting.timeout * len(built),
             )
+        except MissingError:
+            raise
         except (TinyaotError, subprocess.TimeoutExpired) as error:
-            if isinstance(error, TinyaotError) and "is not installed" in error.message:
-                raise
             if len(built) > 1:
                 half = len(built) // 2
                 return [
@@ -361,7 +363,9 @@ def _cycles(
     result = run_image(image, inputs, timeout=timeout)
     cycles = estimate_cycles(image, inputs[0])
     if cycles is None:
-        raise TinyaotError("there is no model of this core's timing", "tune for instructions")
+        raise MissingError(
+            f"there is no model of the timing of {image.target.core}", "--metric instructions"
+        )
     return result.outputs, [float(cycles)]
 
 

@@ -136,6 +136,7 @@ class Tuner:
         own = self._workers is None
         workers: Workers = self._workers or LocalWorkers()
         self._begin = time.perf_counter()
+        self.total = max(self.total, self.trials)
         self._tell(None, notes)
         flying: deque[tuple[TaskState, list[Pending]]] = deque()
         try:
@@ -227,7 +228,7 @@ class Tuner:
             self._model = CostModel()
         samples = [sample for state in self.states for sample in state.samples()]
         enough = self._options.batch // 2 + self._samples * (1 + _NEWS)
-        if len(samples) >= enough:
+        if len(samples) >= max(enough, 1):
             self._model.fit(samples)
             self._samples = len(samples)
         return self._model

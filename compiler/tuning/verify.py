@@ -77,6 +77,8 @@ def verify_records(
                     problem = f"{outcome.status}: {outcome.error}"
                 elif abs(outcome.cost - record.cost) > TOLERANCE * record.cost:
                     problem = f"costs {outcome.cost:,.0f} and not {record.cost:,.0f}"
+                    if (record.core, record.signature) not in known:
+                        problem += " (with random constants: name its model)"
                 verdicts.append(Verdict(record, problem))
     finally:
         pool.close()

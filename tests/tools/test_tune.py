@@ -125,6 +125,21 @@ def test_logs_are_drawn(tinyaot: Command, tmp_path: Path, suffix: str) -> None:
     assert (tmp_path / f"a.{suffix}").read_bytes().startswith(begin)
 
 
+def test_an_interrupt_says_what_is_kept(
+    tinyaot: Command, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tinyaot.compiler.tuning.tuner import Tuner
+
+    def interrupted(tuner: Tuner) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Tuner, "run", interrupted)
+    done = tinyaot("tune", model, "--log", "log.jsonl")
+    assert done.status == 130
+    assert done.errors[-1].startswith("interrupted: log.jsonl keeps what was measured")
+    assert "Traceback" not in done.stderr
+
+
 def test_a_missing_toolchain_is_one_clear_line(
     tinyaot: Command, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

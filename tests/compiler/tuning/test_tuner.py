@@ -24,6 +24,7 @@ from tinyaot.compiler.tuning.tuner import Options, Progress, Tuner
 from tinyaot.compiler.tuning.workers import DaskWorkers, LocalWorkers, Pending
 from tinyaot.schedules.workload import Conv2D, FullyConnected
 from tinyaot.targets import TinyaotError, get_target
+from tinyaot.targets.errors import MissingError
 
 CONV = Conv2D(
     (1, 12, 12, 8), (1, 12, 12, 16), (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1, 3, -128, (-128, 127)
@@ -91,6 +92,13 @@ def test_every_candidate_is_tried_once(search: str) -> None:
     assert workers.measured[0] == state.space.default
     assert state.best is not None
     assert state.best.cost == min(map(cost, state.space))
+
+
+def test_rounds_of_one_candidate_begin_without_a_model() -> None:
+    pytest.importorskip("xgboost")
+    workers = Pretended()
+    tune(Options(5, batch=1), workers=workers)
+    assert len(set(workers.measured)) == 5
 
 
 @pytest.mark.parametrize("search", ["model", "random"])
@@ -204,6 +212,15 @@ def test_what_fails_emulated_is_recorded_and_never_chosen(
     state = TaskState(task, 0)
     state.add(outcomes)
     assert state.best == outcomes[0]
+
+
+def test_what_is_missing_here_is_no_candidates_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any, **options: Any) -> Any:
+        raise MissingError("no space left")
+
+    monkeypatch.setattr(measure_module, "build_image", full)
+    with pytest.raises(MissingError, match="no space left"):
+        measure(DENSE, [TaskState(DENSE, 0).space.default], Setting())
 
 
 @needs_emulator
