@@ -1,4 +1,4 @@
-"""The output block of each operation, and whether its weights are copied to SRAM before.
+"""The output block of an operation.
 
 Blocks are chosen by measured cost: Vela's cycle model is asked for every block that fits the
 accelerator's internal memory.
@@ -9,13 +9,9 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from tinyaot.schedules.registry import Decisions, Space
 from tinyaot.targets.ethos_u import vela
 from tinyaot.targets.ethos_u.accelerator import Npu
-from tinyaot.targets.ethos_u.operation import WEIGHTED, Operation, Shape
-
-# Encoded weights are about as large as they are; exact sizes are known once blocks are.
-_WORTH_COPYING = 0.02
+from tinyaot.targets.ethos_u.operation import Operation, Shape
 
 
 @dataclass(frozen=True)
@@ -43,69 +39,66 @@ def unpack(value: int) -> Shape:
     return value >> 16, value >> 8 & 255, value & 255
 
 
-def space(operation: Operation, npu: Npu) -> Space:
-    """The knobs of an operation: `block`, as of `pack`, the cheapest first, and `copied`."""
-    ranked = _ranked(vela.job_of(operation, (0, 0, 0)), _weight_bytes(operation), npu)
-    if operation.kind not in WEIGHTED:
-        return {"block": tuple(pack(block) for block, _, _ in ranked), "copied": (0,)}
-    best = min(direct.cycles for _, direct, _ in ranked)
-    copied = min(held.cycles for _, _, held in ranked)
-    copy = int(copied < best * (1 - _WORTH_COPYING))
-    order = sorted(ranked, key=lambda one: (one[2] if copy else one[1]).cycles)
-    return {"block": tuple(pack(one[0]) for one in order), "copied": (copy, 1 - copy)}
+def ranked_blocks(operation: Operation, npu: Npu, copied: bool = False) -> list[Shape]:
+    """All blocks that an operation can work in, the cheapest first.
+
+    Args:
+        operation: what to compute.
+        npu: the accelerator.
+        copied: whether its weights come from SRAM.
+    """
+    known = _ranked(vela.job_of(operation, (0, 0, 0)), _weight_bytes(operation), npu)
+    ranked = sorted(known, key=lambda one: (one[2] if copied else one[1]).cycles)
+    return [block for block, _, _ in ranked]
 
 
 def choose_block(
     operation: Operation,
     npu: Npu,
-    decisions: Decisions | None = None,
-    copy: bool | None = None,
+    copied: bool,
     depth: int | None = None,
+    block: Shape | None = None,
 ) -> BlockChoice:
-    """The block of an operation.
+    """The block of an operation: the cheapest, unless something else is wanted.
 
     Args:
         operation: what to compute.
         npu: the accelerator.
-        decisions: values of the knobs; the cheapest where there are none.
-        copy: overrides whether weights are copied.
+        copied: whether its weights come from SRAM.
         depth: of the block, where it is decided: all that read the same weights have the same.
+        block: what is wanted; of a part of an operation the largest block within it.
 
     Raises:
-        ValueError: a decision is not valid for the operation.
+        ValueError: no block of the accelerator lies within the one that is wanted.
     """
     job, weight_bytes = vela.job_of(operation, (0, 0, 0)), _weight_bytes(operation)
-    if copy is not None and not decisions:
-        return _cheapest(job, weight_bytes, npu, copy, depth)
-    ranked = list(_ranked(job, weight_bytes, npu))
-    costs = {block: (direct, held) for block, direct, held in ranked}
-    knobs = space(operation, npu)
-    values = {knob: valid[0] for knob, valid in knobs.items()}
-    for knob, value in (decisions or {}).items():
-        if knob not in knobs:
-            continue
-        if value not in knobs[knob]:
-            raise ValueError(f"{operation.origin} cannot take {knob}={value}")
-        values[knob] = value
-    if copy is not None:
-        values["copied"] = int(copy)
-        if "block" not in (decisions or {}):
-            if depth is not None:
-                ranked = [one for one in ranked if one[0][2] == depth] or ranked
-            block = min(ranked, key=lambda one: (one[2] if copy else one[1]).cycles)[0]
-            values["block"] = pack(block)
-    block = unpack(values["block"])
-    return BlockChoice(block, bool(values["copied"]), costs[block][values["copied"]])
+    return _choose(job, weight_bytes, npu, copied, depth, block, operation.origin)
 
 
 @functools.cache
-def _cheapest(
-    job: vela.Job, weight_bytes: int, npu: Npu, copy: bool, depth: int | None
+def _choose(
+    job: vela.Job,
+    weight_bytes: int,
+    npu: Npu,
+    copied: bool,
+    depth: int | None,
+    wanted: Shape | None,
+    origin: str,
 ) -> BlockChoice:
     ranked = _ranked(job, weight_bytes, npu)
-    fitting = [one for one in ranked if depth is None or one[0][2] == depth] or ranked
-    block, direct, held = min(fitting, key=lambda one: (one[2] if copy else one[1]).cycles)
-    return BlockChoice(block, copy, held if copy else direct)
+    fitting = [one for one in ranked if depth is None or one[0][2] == depth] or list(ranked)
+    if wanted is not None:
+        within = [one for one in fitting if _within(one[0], wanted)]
+        if not within:
+            raise ValueError(f"{origin} cannot take the block {'x'.join(map(str, wanted))}")
+        block, direct, held = max(within, key=lambda one: one[0][0] * one[0][1] * one[0][2])
+    else:
+        block, direct, held = min(fitting, key=lambda one: (one[2] if copied else one[1]).cycles)
+    return BlockChoice(block, copied, held if copied else direct)
+
+
+def _within(block: Shape, limit: Shape) -> bool:
+    return all(size <= most for size, most in zip(block, limit, strict=True))
 
 
 def _weight_bytes(operation: Operation) -> int:
@@ -116,7 +109,7 @@ def _weight_bytes(operation: Operation) -> int:
 def _ranked(
     job: vela.Job, weight_bytes: int, npu: Npu
 ) -> tuple[tuple[Shape, vela.Cost, vela.Cost], ...]:
-    """Blocks with their cost, weights read from flash and from SRAM; larger blocks first."""
+    """Blocks with their cost, weights read from flash and from SRAM; the cheapest first."""
     result = []
     scale_bytes = 10 * job.ofm[2] if weight_bytes else 0
     for block in vela.blocks(job, npu):

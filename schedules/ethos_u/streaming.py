@@ -1,35 +1,44 @@
 """Which weights are copied to SRAM, and when: DMA transfers that run beside earlier operations.
 
 An operation can read its weights from flash itself, once for each block of rows and columns. Where
-that takes longer than computing, a copy pays, if there is time to make it before. Copies cost SRAM
-from their start to the operation's end.
+that takes longer than computing, or keeps the flash's port from others, a copy pays, if there is
+time to make it before. Copies cost SRAM from their start to the operation's end.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tinyaot.schedules.ethos_u.memory import add_buffers
 from tinyaot.targets.ethos_u import vela
 from tinyaot.targets.ethos_u.accelerator import Npu
-from tinyaot.targets.ethos_u.timeline import Timeline
+from tinyaot.targets.ethos_u.timeline import MOST_KERNELS, Timeline
 
 _SRAM_PRICE = 0.3
 """A tenth more SRAM must save three hundredths of the cycles."""
+_GAIN = 0.9999
+_STEPS = (1, 2, 4, -1, -2)
+"""By how many operations the start of a copy is moved."""
+_ROUNDS = 4
 
 
 @dataclass(frozen=True)
-class Weights:
-    """The weights of one or more operations (the stripes of one).
+class Transfer:
+    """Constants that DMA can bring: the weights of one or more operations, or a look-up table.
 
     Attributes:
         nbytes: encoded.
         users: indices of the operations, in order.
+        earliest: the first operation before which it can start.
+        buffer: bytes of SRAM that it takes; a table lies in the accelerator's own memory.
     """
 
     nbytes: int
     users: tuple[int, ...]
+    earliest: int = 0
+    buffer: int = 0
 
 
 @dataclass(frozen=True)
@@ -37,117 +46,179 @@ class Streaming:
     """What is copied when.
 
     Attributes:
-        issued: for each of the weights the operation before which their copy starts; None where
-            operations read them from flash.
+        starts: for each transfer the operation with which it starts; None where operations read
+            from flash. What earlier operations use may lie in the same place.
         cycles: estimated, of all operations.
+        price: cycles and SRAM in one number.
     """
 
-    issued: tuple[int | None, ...]
+    starts: tuple[int | None, ...]
     cycles: int
+    price: float
 
 
-def plan_streaming(
-    costs: Sequence[tuple[vela.Cost, vela.Cost]],
-    weights: Sequence[Weights],
-    alive: Sequence[int],
-    npu: Npu,
-    forced: Sequence[bool | None] = (),
-) -> Streaming:
-    """Chooses the copies that pay.
+def command_place(start: int, user: int) -> int:
+    """The operation before whose command that of a transfer comes: the command processor runs ahead
+    of the kernels."""
+    return min(start + MOST_KERNELS, user)
 
-    Args:
-        costs: of each operation, with its weights read from flash and from SRAM.
-        weights: what can be copied.
-        alive: bytes of SRAM in use at each operation.
-        npu: the accelerator; without copies if it is to save SRAM.
-        forced: for each of the weights whether they are copied, where that is decided.
-    """
-    fixed = [*forced, *[None] * (len(weights) - len(forced))]
-    base = max(alive, default=0) or 1
 
-    def price(copied: Sequence[bool]) -> tuple[float, Streaming]:
-        issued = _issue(costs, weights, copied, npu)
-        plan = Streaming(tuple(issued), _simulate(costs, weights, issued, npu))
+class StreamingPlanner:
+    """Searches the transfers that pay."""
+
+    def __init__(
+        self,
+        costs: Sequence[tuple[vela.Cost, vela.Cost]],
+        transfers: Sequence[Transfer],
+        alive: Sequence[int],
+        npu: Npu,
+    ) -> None:
+        """Prepares.
+
+        Args:
+            costs: of each operation, with its weights read from flash and from SRAM.
+            transfers: what can be copied, and at the end of the list what must be.
+            alive: bytes of SRAM in use at each operation.
+            npu: the accelerator; no copies that need more if it is to save SRAM.
+        """
+        self._costs = costs
+        self._transfers = transfers
+        self._alive = alive
+        self._npu = npu
+        self._base = max(alive, default=0) or 1
+        self._times = [vela.copy_cycles(one.nbytes, npu) for one in transfers]
+
+    def plan(self, forced: Sequence[bool | None], thorough: bool = True) -> Streaming:
+        """The best plan that was found.
+
+        Args:
+            forced: for each transfer whether it is made, where that is decided.
+            thorough: whether starts are searched as well.
+        """
+        chosen = [bool(value) for value in forced]
+        free = [i for i, value in enumerate(forced) if value is None and self._pays(i)]
+        best = self._priced(self._latest(chosen))
+        everything = [value or index in free for index, value in enumerate(chosen)]
+        other = self._priced(self._latest(everything))
+        if other.price < best.price:
+            chosen, best = everything, other
+        improved = True
+        while improved:
+            improved = False
+            for index in free:
+                trial = [*chosen]
+                trial[index] = not trial[index]
+                changed = self._priced(self._latest(trial))
+                if changed.price < best.price * _GAIN:
+                    chosen, best, improved = trial, changed, True
+        return self._moved(best) if thorough else best
+
+    def _pays(self, index: int) -> bool:
+        return any(
+            self._costs[user][1].cycles < self._costs[user][0].cycles
+            or self._costs[user][0].constants > 2 * self._times[index]
+            for user in self._transfers[index].users
+        )
+
+    def _moved(self, plan: Streaming) -> Streaming:
+        """Moves the starts of copies as long as it gains."""
+        for _ in range(_ROUNDS):
+            before = plan.price
+            for index, when in enumerate(plan.starts):
+                if when is None:
+                    continue
+                one = self._transfers[index]
+                for step in _STEPS:
+                    moved = when - step
+                    if not one.earliest <= moved <= one.users[0]:
+                        continue
+                    starts = [*plan.starts]
+                    starts[index] = moved
+                    trial = self._priced(starts)
+                    if trial.price < plan.price:
+                        plan = trial
+            if plan.price >= before * _GAIN:
+                break
+        return plan
+
+    def _priced(self, starts: Sequence[int | None]) -> Streaming:
+        cycles = self._simulate(starts)
         buffers = [
-            (-(-one.nbytes // 16) * 16, when, one.users[-1])
-            for one, when in zip(weights, issued, strict=True)
-            if when is not None
+            (one.buffer, when, one.users[-1])
+            for one, when in zip(self._transfers, starts, strict=True)
+            if when is not None and one.buffer
         ]
-        sram = max(add_buffers(alive, buffers), default=0)
-        if npu.arena_size is not None and sram > max(npu.arena_size, base):
-            return float("inf"), plan
-        if npu.optimise == "size" and sram > base:
-            return float("inf"), plan
-        return plan.cycles * (1 + _SRAM_PRICE * (sram / base - 1)), plan
+        sram = max(add_buffers(self._alive, buffers), default=0)
+        price = cycles * (1 + _SRAM_PRICE * (sram / self._base - 1))
+        limit = self._npu.arena_size
+        if limit is not None and sram > max(limit, self._base):
+            price = math.inf
+        if self._npu.optimise == "size" and sram > self._base:
+            price = math.inf
+        return Streaming(tuple(starts), cycles, price)
 
-    def pays(one: Weights) -> bool:
-        return any(costs[user][1].cycles < costs[user][0].cycles for user in one.users)
+    def _latest(self, copied: Sequence[bool]) -> list[int | None]:
+        """When copies start: as late as they can and be there in time, one after the other, beside
+        what operations read from flash themselves."""
+        held = {
+            user
+            for one, copy in zip(self._transfers, copied, strict=True)
+            if copy and one.buffer
+            for user in one.users
+        }
+        costs = [pair[index in held] for index, pair in enumerate(self._costs)]
+        starts = [0]
+        for cost in costs:
+            starts.append(starts[-1] + cost.cycles)
+        issued: list[int | None] = [None] * len(self._transfers)
+        order = [i for i, copy in enumerate(copied) if copy]
+        order.sort(key=lambda i: -self._transfers[i].users[0])
+        free = float(starts[-1])
+        for number in order:
+            one = self._transfers[number]
+            free = min(free, starts[one.users[0]])
+            left = float(self._times[number])
+            index = one.users[0]
+            while left > 0 and index > 0:
+                index -= 1
+                if starts[index] >= free:
+                    continue
+                cost = costs[index]
+                idle = 1.0 - min(cost.constants / max(cost.cycles, 1), 1.0)
+                there = (free - starts[index]) * idle
+                if there >= left:
+                    free -= left / idle
+                    left = 0.0
+                else:
+                    left -= there
+                    free = starts[index]
+            free -= left
+            when = max((i for i in range(one.users[0] + 1) if starts[i] <= free), default=0)
+            issued[number] = max(when, one.earliest)
+        return issued
 
-    candidates = [i for i, one in enumerate(weights) if fixed[i] is None and pays(one)]
-    chosen = [bool(value) for value in fixed]
-    best, plan = price(chosen)
-    everything = [value or index in candidates for index, value in enumerate(chosen)]
-    other = price(everything)
-    if other[0] < best:
-        chosen, (best, plan) = everything, other
-    improved = True
-    while improved:
-        improved = False
-        for index in candidates:
-            trial = [*chosen]
-            trial[index] = not trial[index]
-            cost, changed = price(trial)
-            if cost < best * 0.9999:
-                chosen, best, plan, improved = trial, cost, changed, True
-    return plan
-
-
-def _issue(
-    costs: Sequence[tuple[vela.Cost, vela.Cost]],
-    weights: Sequence[Weights],
-    copied: Sequence[bool],
-    npu: Npu,
-) -> list[int | None]:
-    """When copies start: as late as they can and be there in time, one after the other."""
-    held = {user: copy for one, copy in zip(weights, copied, strict=True) for user in one.users}
-    starts = [0]
-    for index, (direct, from_sram) in enumerate(costs):
-        starts.append(starts[-1] + (from_sram if held.get(index) else direct).cycles)
-    issued: list[int | None] = [None] * len(weights)
-    order = sorted((i for i, copy in enumerate(copied) if copy), key=lambda i: -weights[i].users[0])
-    free = starts[-1]
-    for index in order:
-        first = weights[index].users[0]
-        free = min(free, starts[first]) - vela.copy_cycles(weights[index].nbytes, npu)
-        issued[index] = max((i for i in range(first + 1) if starts[i] <= free), default=0)
-    return issued
-
-
-def _simulate(
-    costs: Sequence[tuple[vela.Cost, vela.Cost]],
-    weights: Sequence[Weights],
-    issued: Sequence[int | None],
-    npu: Npu,
-) -> int:
-    clock = Timeline(npu)
-    copies = sorted(
-        (when, one.users[0], one.nbytes)
-        for one, when in zip(weights, issued, strict=True)
-        if when is not None
-    )
-    held = {
-        user
-        for one, when in zip(weights, issued, strict=True)
-        if when is not None
-        for user in one.users
-    }
-    started = 0
-    for index, (direct, from_sram) in enumerate(costs):
-        while started < len(copies) and copies[started][0] <= index:
-            clock.transfer(vela.copy_cycles(copies[started][2], npu), True)
-            started += 1
-        if index in held:
-            later = sum(1 for _, first, _ in copies[:started] if first > index)
-            clock.wait_transfers(later)
-        clock.kernel(from_sram if index in held else direct)
-    return clock.end()
+    def _simulate(self, starts: Sequence[int | None]) -> int:
+        clock = Timeline(self._npu)
+        copies = sorted(
+            (command_place(start, one.users[0]), one.users[0], start, self._times[index])
+            for index, (one, start) in enumerate(zip(self._transfers, starts, strict=True))
+            if start is not None
+        )
+        held: set[int] = set()
+        waits: set[int] = set()
+        for one, start in zip(self._transfers, starts, strict=True):
+            if start is not None:
+                waits.add(one.users[0])
+                if one.buffer:
+                    held.update(one.users)
+        started = 0
+        for index, pair in enumerate(self._costs):
+            while started < len(copies) and copies[started][0] <= index:
+                clock.wait_kernels(index - copies[started][2])
+                clock.transfer(copies[started][3], True)
+                started += 1
+            if index in waits:
+                places = [place for place in range(started) if copies[place][1] <= index]
+                clock.wait_transfers(started - 1 - places[-1])
+            clock.kernel(pair[index in held])
+        return clock.end()

@@ -160,6 +160,7 @@ class Operation:
         upscale: `none`, or how the input is doubled: `nearest` or `zeros`.
         origin: the model node.
         macs: multiply-accumulates that the model needs here.
+        number: of the operation in its group; its stripes and slices have the same.
     """
 
     kind: str
@@ -184,6 +185,7 @@ class Operation:
     upscale: str = "none"
     origin: str = ""
     macs: int = 0
+    number: int = -1
 
     @property
     def inputs(self) -> tuple[FeatureMap, ...]:

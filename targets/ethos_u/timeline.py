@@ -8,7 +8,8 @@ import math
 from tinyaot.targets.ethos_u.accelerator import Npu
 from tinyaot.targets.ethos_u.vela import Cost
 
-_MOST_KERNELS = 2
+MOST_KERNELS = 2
+"""That the command processor has begun and not seen end."""
 _MOST_TRANSFERS = {"u55": 1, "u65": 2}
 
 
@@ -24,8 +25,8 @@ class Timeline:
 
     def kernel(self, cost: Cost) -> tuple[int, int]:
         """Issues a kernel; returns when it begins and ends."""
-        if len(self._kernels) >= _MOST_KERNELS:
-            self._now = max(self._now, self._kernels[-_MOST_KERNELS][1])
+        if len(self._kernels) >= MOST_KERNELS:
+            self._now = max(self._now, self._kernels[-MOST_KERNELS][1])
         begin = max(self._now, self._kernels[-1][1] if self._kernels else 0)
         end = begin + cost.cycles
         self._kernels.append((begin, end, cost.constants / max(cost.cycles, 1)))

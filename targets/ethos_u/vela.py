@@ -472,7 +472,8 @@ def with_block(
     )
 
 
-def blocks(job: Job, npu: Npu) -> list[Shape]:
+@functools.cache
+def blocks(job: Job, npu: Npu) -> tuple[Shape, ...]:
     """Output blocks that the accelerator can work in, the largest first."""
     arch = architecture(npu)
     unit = (arch.ofm_ublock.height, arch.ofm_ublock.width, arch.ofm_ublock.depth)
@@ -493,9 +494,10 @@ def blocks(job: Job, npu: Npu) -> list[Shape]:
         if (depth >= whole or depth % 16 == 0)
         and _block_config(with_block(job, (height, width, depth)), npu) is not None
     ]
-    return sorted(found, key=lambda block: (-block[0] * block[1] * block[2], block))
+    return tuple(sorted(found, key=lambda block: (-block[0] * block[1] * block[2], block)))
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def cost(job: Job, npu: Npu) -> Cost:
     """Vela's estimate of an operation; see `npu_performance.estimate_full_op_performance`."""
     from ethosu.vela import npu_performance
@@ -568,6 +570,7 @@ def cost(job: Job, npu: Npu) -> Cost:
     )
 
 
+@functools.lru_cache(maxsize=4096)
 def copy_cycles(nbytes: int, npu: Npu) -> int:
     """Cycles to copy constants to the SRAM."""
     from ethosu.vela import npu_performance

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,9 +15,14 @@ from tflite_builder import TFLiteBuilder
 from tinyaot.compiler.frontend import import_model
 from tinyaot.compiler.graph import Graph
 from tinyaot.compiler.legalize import legalize
+from tinyaot.compiler.npu.estimate import estimate_stream
+from tinyaot.compiler.npu.region import CompiledRegion
 from tinyaot.compiler.oracle import random_inputs
 from tinyaot.compiler.reference import evaluate
 from tinyaot.compiler.transform import simplify
+from tinyaot.schedules.ethos_u.blocks import pack
+from tinyaot.schedules.registry import Decisions
+from tinyaot.schedules.workload import Workload
 from tinyaot.targets import TinyaotError
 from tinyaot.targets.ethos_u.accelerator import Npu, get_npu
 
@@ -42,11 +47,16 @@ def graph_of(model: bytes) -> Graph:
     return simplify(legalize(import_model(model), "m"))
 
 
-def differing(graph: Graph, npu: Npu, count: int = 2) -> int:
+def differing(
+    graph: Graph,
+    npu: Npu,
+    count: int = 2,
+    decisions: Mapping[Workload, Decisions] | None = None,
+) -> int:
     """Elements of the outputs that the partitioned graph computes otherwise."""
     from tinyaot.compiler.npu.partition import partition
 
-    parts = partition(graph, npu)
+    parts = partition(graph, npu, decisions)
     assert parts.regions, [fallback.reason for fallback in parts.fallbacks]
     return _differing(graph, parts, count)
 
@@ -169,3 +179,55 @@ def test_what_the_npu_cannot_compute_is_named() -> None:
     with pytest.raises(TinyaotError, match="dilation") as caught:
         partition(graph, replace(get_npu("ethos-u55-128"), only=True))
     assert any("--npu-only" in hint for hint in caught.value.hints)
+
+
+@pytest.mark.parametrize("name", ["ethos-u55-32", "ethos-u65-512"])
+def test_slices_hide_copies_and_change_nothing(name: str) -> None:
+    """The weights of the next slice are copied while the present one computes."""
+    from tinyaot.compiler.npu.partition import partition
+
+    builder, rng = TFLiteBuilder(), np.random.default_rng(4)
+    x = builder.input((1, 6, 6, 40), 0.05, -3)
+    weight = rng.integers(-90, 90, (56, 3, 3, 40)).astype(np.int8)
+    x = builder.conv2d(x, weight=weight, weight_scale=0.002, scale=0.06, padding="SAME")
+    weight = rng.integers(-90, 90, (1, 3, 3, 56)).astype(np.int8)
+    x = builder.depthwise_conv2d(x, weight=weight, weight_scale=0.01, scale=0.05)
+    builder.output(x)
+    graph = graph_of(builder.build())
+    npu = replace(get_npu(name), codegen="own")
+    workloads = [node.workload for node in graph.nodes]
+
+    def compiled(**knobs: int) -> CompiledRegion:
+        decisions = dict.fromkeys(workloads, knobs)
+        parts = partition(graph, npu, decisions)
+        assert differing(graph, npu, decisions=decisions) == 0
+        (region,) = parts.regions.values()
+        return region
+
+    whole, sliced = compiled(copied=1, slices=1), compiled(copied=1, slices=4)
+    assert [one.ofm.shape[2] for one, _ in sliced.operations] == [16, 16, 16, 8] * 2
+    assert all(choice.copied for _, choice in sliced.operations)
+    sram = [region.node.workload.workspace for region in (whole, sliced)]
+    assert sram[1] < 0.7 * sram[0]
+    cycles = [estimate_stream(region.stream, npu).cycles for region in (whole, sliced)]
+    if name == "ethos-u55-32":
+        # The other computes so fast that it waits for the flash either way.
+        assert cycles[1] < 0.8 * cycles[0]
+
+
+def test_knobs_that_are_not_valid_are_named() -> None:
+    from tinyaot.compiler.npu.plan import Planner
+    from tinyaot.compiler.npu.region import region_operations
+
+    graph, npu = _residual(), get_npu("ethos-u55-64")
+    planner = Planner(region_operations(graph.nodes, graph, ()), (), npu)
+    for knobs, problem in (
+        ({"block": pack((64, 64, 128))}, "blocks of 64x64x128"),
+        ({"slices": 2}, "2 slices"),
+        ({"copied": 2}, "copied=2"),
+        ({"cascade": 9, "stripe": 2}, "cascade=9"),
+        ({"stripe": 2}, "both"),
+        ({"strip": 2}, "no knob strip"),
+    ):
+        with pytest.raises(ValueError, match=problem):
+            planner.plan({1: knobs})
