@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import tflite
+from end_to_end import test_operators_elementwise as elementwise
+from end_to_end import test_operators_functions as functions
 from end_to_end import test_operators_movement as movement
+from end_to_end import test_operators_reduction as reduction
+from end_to_end import test_operators_sequence as sequence
+from end_to_end import test_operators_wide as wide
 from tflite_builder import Tensor, TFLiteBuilder
 
 from tinyaot.compiler.frontend import import_model
@@ -65,6 +71,38 @@ def large_transpose(b: TFLiteBuilder, rng: Rng) -> Tensor:
     return computed(b, rng, b.transpose(image(b, rng), axes))
 
 
+def same_scale(kind: str, dtype: str) -> Case:
+    """A sum whose operands have one scale, for which the NPU has registers of its own."""
+
+    def case(b: TFLiteBuilder, rng: Rng) -> Tensor:
+        given = elementwise.quantization(rng, dtype)
+        shape, options = (1, 5, 7, 19), {"options": f"{kind.title()}Options", "dtype": dtype}
+        x, y = (b.input(shape, dtype=dtype, **given) for _ in range(2))
+        output = elementwise.result_quantization(rng, kind, given, given, dtype)
+        return b.operator(kind, [x, y], shape, **output, **options)
+
+    return one(case)
+
+
+def doubling_transpose_conv(b: TFLiteBuilder, rng: Rng) -> Tensor:
+    """A transposed convolution as decoders have them: stride 2, more than one block."""
+    x, channels = image(b, rng), int(rng.choice([4, 20]))
+    kernel, padding = int(rng.integers(2, 5)), str(rng.choice(["SAME", "VALID"]))
+    weight = rng.integers(-127, 128, (channels, kernel, kernel, x.shape[3])).astype(np.int8)
+    extra = max(kernel - 2, 0) if padding == "VALID" else 0
+    shape = (1, 2 * x.shape[1] + extra, 2 * x.shape[2] + extra, channels)
+    operands = [b.constant(np.array(shape, np.int32)), b.constant(weight, 0.01), x]
+    return b.operator(
+        *("TRANSPOSE_CONV", operands, shape),
+        scale=float(0.5 * kernel * x.shape[3] ** 0.5 * rng.uniform(0.5, 2)),
+        zero_point=int(rng.integers(-50, 50)),
+        options="TransposeConvOptions",
+        Padding=getattr(tflite.Padding, padding),
+        StrideH=2,
+        StrideW=2,
+    )
+
+
 MOVEMENT: dict[str, Case] = {
     **{
         f"{case.__name__} {kind}": moved(case, kind)
@@ -75,7 +113,26 @@ MOVEMENT: dict[str, Case] = {
     "large pad": one(large_pad),
     "large transpose": one(large_transpose),
 }
-CASES: dict[str, Case] = {**MOVEMENT}
+ELEMENTWISE: dict[str, Case] = {
+    f"{kind} {dtype}": one(elementwise.binary(kind, dtype))
+    for kind in ("ADD", "SUB", "MUL")
+    for dtype in ("int8", "int16")
+} | {
+    **{
+        f"{kind} {dtype}, one scale": same_scale(kind, dtype)
+        for kind in ("ADD", "SUB")
+        for dtype in ("int8", "int16")
+    },
+    "ABS int8": one(lambda b, rng: functions.case(b, rng, "ABS")),
+}
+REDUCTION: dict[str, Case] = {
+    "MEAN": one(reduction.sums("MEAN", "int8")),
+}
+WINDOWS: dict[str, Case] = {
+    "TRANSPOSE_CONV": one(sequence.transpose_conv),
+    "TRANSPOSE_CONV, stride 2": one(doubling_transpose_conv),
+}
+CASES: dict[str, Case] = {**MOVEMENT, **ELEMENTWISE, **REDUCTION, **WINDOWS}
 """Kinds of graphs, by name."""
 
 

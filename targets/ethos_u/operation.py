@@ -151,8 +151,8 @@ class Operation:
         bias: int32 or int64 (O).
         scales: multiplier and shift of each output channel, (O, 2).
         scale: of the whole output, for pooling and element-wise operators; None for none.
-        operand_scale: of the operand with the smaller scale in sums: which operand (1 or 2), its
-            scale to 2^20 times the other's step, halved.
+        operand_scale: of the operand with the smaller scale in sums: 1 if that is `ifm` and 2 if it
+            is `ifm2`, and its scale to 2^20 times the other's step, halved.
         clamp: smallest and largest output.
         rounding: `double` as TFLite's, `natural` rounds once, ties up.
         table: int8 or, for outputs of int32, int32 (256): looked up last.

@@ -143,7 +143,7 @@ def _operation(command: Command, npu: Npu) -> Any:
         # The larger step is 1; Vela multiplies by 2^20 / 2 and divides the output alike.
         left_shift = 20 if op.ifm.itemsize == 1 else 15
         smaller /= 2.0**left_shift
-        scales[:2] = (smaller, 1.0) if (which == 1) != op.swapped else (1.0, smaller)
+        scales[:2] = (smaller, 1.0) if which == 1 else (1.0, smaller)
         scales[2] = 2.0 / (2.0**left_shift * op.scale[0] * 2.0 ** -op.scale[1])
     elif op.kind == "absolute":
         assert op.scale is not None
