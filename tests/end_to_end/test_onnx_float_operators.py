@@ -286,12 +286,12 @@ def test_operator(name: str, tmp_path: Path) -> None:
 
 
 def test_sample_of_the_backend_tests(tmp_path: Path) -> None:
-    """One in fifteen, and all of the quantized operators: none is wrong, none crashes."""
+    """One in forty, and all of the quantized operators: none is wrong, none crashes."""
     pytest.importorskip("onnxruntime", reason="the .onnx oracle is not installed")
     chosen = [
         case
         for number, case in enumerate(onnx_backend.cases())
-        if number % 15 == 0 or "linear_" in case.name or "linearconv" in case.name
+        if number % 40 == 0 or "linear_" in case.name or "linearconv" in case.name
     ]
     outcomes = [onnx_backend.judge(case, tmp_path) for case in chosen]
     bad = [outcome for outcome in outcomes if outcome.status in ("wrong", "crash")]

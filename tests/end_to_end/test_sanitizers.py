@@ -102,7 +102,7 @@ def many_shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-SAMPLE = ("host", "cortex-m0plus", "cortex-m4", "cortex-m55")
+SAMPLE = ("cortex-m0plus", "cortex-m4", "cortex-m55")
 
 # The host has no features, but its compiler takes the C of any core that uses no intrinsics.
 PORTABLE = ("host", "cortex-m0plus")

@@ -166,20 +166,20 @@ CONVOLUTIONS: tuple[Callable[[Random], Case], ...] = (
 @pytest.mark.parametrize("seed", range(2))
 def test_convolutions(seed: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(seed)
-    check([make(rng) for make in CONVOLUTIONS for _ in range(6)], tmp_path, others=2)
+    check([make(rng) for make in CONVOLUTIONS for _ in range(4)], tmp_path, others=2)
 
 
 @on_device
 def test_depthwise_convolutions(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     makers = (any_depthwise, depthwise_3x3, depthwise_3x3)
-    check([make(rng) for make in makers for _ in range(14)], tmp_path, others=2)
+    check([make(rng) for make in makers for _ in range(9)], tmp_path, others=2)
 
 
 @on_device
 def test_dense_layers(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
-    check([dense(rng) for _ in range(45)], tmp_path, others=2)
+    check([dense(rng) for _ in range(30)], tmp_path, others=2)
 
 
 @on_device
@@ -197,7 +197,7 @@ def test_other_operators(tmp_path: Path) -> None:
         pooling,
         pooling,
     )
-    check([make(rng) for make in makers for _ in range(8)], tmp_path, others=4)
+    check([make(rng) for make in makers for _ in range(5)], tmp_path, others=4)
 
 
 @on_device

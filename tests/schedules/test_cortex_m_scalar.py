@@ -85,7 +85,7 @@ CONVOLUTIONS: tuple[Callable[[Random], Case], ...] = (
 @pytest.mark.parametrize("target", TARGETS)
 def test_convolutions(target: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
-    check([make(rng) for make in CONVOLUTIONS for _ in range(4)], tmp_path, target)
+    check([make(rng) for make in CONVOLUTIONS for _ in range(3)], tmp_path, target)
 
 
 def depthwise_3x3(rng: Random) -> Case:
@@ -113,7 +113,7 @@ DEPTHWISE = (depthwise_3x3, depthwise_3x3, any_depthwise, any_depthwise, column)
 @pytest.mark.parametrize("target", TARGETS)
 def test_depthwise_convolutions(target: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(7)
-    check([make(rng) for make in DEPTHWISE for _ in range(6)], tmp_path, target)
+    check([make(rng) for make in DEPTHWISE for _ in range(4)], tmp_path, target)
 
 
 def dense(rng: Random) -> Case:
@@ -133,7 +133,7 @@ def dense(rng: Random) -> Case:
 @pytest.mark.parametrize("target", TARGETS)
 def test_additions(target: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
-    check([make(rng) for make in (addition, difference) for _ in range(8)], tmp_path, target)
+    check([make(rng) for make in (addition, difference) for _ in range(5)], tmp_path, target)
 
 
 def one_window(rng: Random) -> Case:
@@ -149,7 +149,7 @@ def one_window(rng: Random) -> Case:
 @pytest.mark.parametrize("target", TARGETS)
 def test_dense_layers(target: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(8)
-    check([dense(rng) for _ in range(24)] + [one_window(rng) for _ in range(6)], tmp_path, target)
+    check([dense(rng) for _ in range(16)] + [one_window(rng) for _ in range(4)], tmp_path, target)
 
 
 @pytest.mark.parametrize("target", TARGETS)
