@@ -55,6 +55,7 @@ _RULE_MODULES = (
     "tinyaot.schedules.cortex_m.dsp_pooling",
     "tinyaot.schedules.cortex_m.dsp_products",
     "tinyaot.schedules.cortex_m.dsp_softmax",
+    "tinyaot.schedules.cortex_m.dsp_wide",
     "tinyaot.schedules.cortex_m.mve_convolution",
     "tinyaot.schedules.cortex_m.mve_depthwise",
     "tinyaot.schedules.cortex_m.mve_dense",

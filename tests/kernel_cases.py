@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tinyaot.compiler.codegen.module import emit_program
 from tinyaot.compiler.graph import Graph, Node, Tensor
 from tinyaot.compiler.legalize.fixed_point import quantize_multiplier
+from tinyaot.compiler.legalize.fixed_point_wide import reduce_multipliers
 from tinyaot.compiler.memory.layout import plan_memory
 from tinyaot.compiler.reference import evaluate
 from tinyaot.compiler.scheduling import Operator, schedule_graph
@@ -32,9 +33,11 @@ from tinyaot.schedules.workload import (
 )
 from tinyaot.schedules.workload_elementwise import QuantizedBinary
 from tinyaot.schedules.workload_reduction import StridedMatMul
+from tinyaot.schedules.workload_wide import WideConv2D, WideRequantize
 from tinyaot.targets import build_image, get_target, run_image
 
 FULL = (-128, 127)
+FULL_WIDE = (-(2**15), 2**15 - 1)
 HALF = 1 << 30
 
 Array = NDArray[Any]
@@ -43,17 +46,18 @@ Random = np.random.Generator
 
 @dataclass
 class Case:
-    """A workload, its constants, and the sizes of what it reads and writes."""
+    """A workload, its constants, and the sizes and type of what it reads and writes."""
 
     workload: Workload
     inputs: tuple[int, ...]
     output: int
     constants: Mapping[str, Array] = field(default_factory=dict)
+    dtype: str = "int8"
 
 
-def of_shapes(workload: Any, constants: Mapping[str, Array]) -> Case:
+def of_shapes(workload: Any, constants: Mapping[str, Array], dtype: str = "int8") -> Case:
     sizes = math.prod(workload.input_shape), math.prod(workload.output_shape)
-    return Case(workload, sizes[:1], sizes[1], constants)
+    return Case(workload, sizes[:1], sizes[1], constants, dtype)
 
 
 def weight(rng: Random, *shape: int) -> Array:
@@ -156,8 +160,40 @@ def on_one_pixel(rng: Random) -> Case:
     return convolution(rng, (1, 1), int(rng.integers(1, 40)), int(rng.integers(1, 9)), largest=2)
 
 
-def copy(size: int) -> Requantize:
+def wide_convolution(
+    rng: Random,
+    kernel: tuple[int, int],
+    channels: int,
+    outputs: int,
+    largest: int = 12,
+    groups: int = 1,
+    **fixed: Any,
+) -> Case:
+    """On int16, of random shapes but for what is fixed. One in four has sums that need 64 bits by
+    its bias or its factors, or an int32 bias."""
+    shapes = spatial(rng, channels, largest=largest, kernel=kernel) | fixed
+    shapes["output_shape"] += (outputs,)
+    kind = str(rng.choice(["plain", "bias", "factor", "double"], p=[0.7, 0.1, 0.1, 0.1]))
+    clamp = FULL_WIDE if rng.random() < 0.6 else (0, int(rng.choice([2**15 - 1, 20000])))
+    rounding = "double" if kind == "double" else "reduced"
+    workload = WideConv2D(**shapes, groups=groups, clamp=clamp, rounding=rounding)
+    each = (*kernel, channels // groups)
+    taps = math.prod(each)
+    constants = {"weight": weight(rng, outputs, *each), **scaling(rng, outputs, taps)}
+    if kind != "double":
+        multiplier, shift = reduce_multipliers(constants["multiplier"], constants["shift"])
+        if kind == "factor":
+            shift = rng.integers(9, 40, outputs).astype(np.int8)
+        size = 2 ** int(rng.integers(33, 40)) if kind == "bias" else 2**20
+        bias = rng.integers(-size, size, outputs)
+        constants |= {"bias": bias, "multiplier": multiplier, "shift": shift}
+    return of_shapes(workload, constants, "int16")
+
+
+def copy(size: int, dtype: str = "int8") -> Workload:
     """The same values."""
+    if dtype == "int16":
+        return WideRequantize(size, dtype, dtype, 0, 0, HALF, 1, FULL_WIDE)
     return Requantize(size, "int8", "int8", 0, 0, HALF, 1, FULL)
 
 
@@ -167,30 +203,36 @@ def graph_of(cases: list[Case]) -> Graph:
     inputs: list[str] = []
     outputs: list[str] = []
 
-    def emit(workload: Workload, sources: list[str], name: str, size: int, **rest: Any) -> str:
-        tensors[name] = Tensor(name, (size,), "int8")
+    def emit(
+        workload: Workload, sources: list[str], name: str, size: int, dtype: str, **rest: Any
+    ) -> str:
+        tensors[name] = Tensor(name, (size,), dtype)
         nodes.append(Node(workload, tuple(sources), name, origin=name, **rest))
         return name
 
     for index, case in enumerate(cases):
-        sources = []
+        sources, dtype = [], case.dtype
         for place, size in enumerate(case.inputs):
             name = f"in{index}_{place}"
-            tensors[name] = Tensor(name, (size,), "int8")
+            tensors[name] = Tensor(name, (size,), dtype)
             inputs.append(name)
-            sources.append(emit(copy(size), [name], f"copy{index}_{place}", size))
-        result = emit(case.workload, sources, f"y{index}", case.output, constants=case.constants)
-        outputs.append(emit(copy(case.output), [result], f"out{index}", case.output))
+            sources.append(emit(copy(size, dtype), [name], f"copy{index}_{place}", size, dtype))
+        size = case.output
+        result = emit(case.workload, sources, f"y{index}", size, dtype, constants=case.constants)
+        outputs.append(emit(copy(size, dtype), [result], f"out{index}", size, dtype))
     return Graph("cases", tensors, tuple(inputs), tuple(outputs), tuple(nodes))
 
 
 def images(rng: Random, graph: Graph) -> list[list[Array]]:
     """Inputs with many values between, and inputs of nothing but the extremes."""
-    sizes = [graph.tensors[name].shape for name in graph.inputs]
-    extremes = np.array([-128, 127])
+    tensors = [graph.tensors[name] for name in graph.inputs]
+
+    def limits(tensor: Tensor) -> tuple[int, int]:
+        return np.iinfo(tensor.dtype).min, np.iinfo(tensor.dtype).max
+
     return [
-        [rng.integers(-128, 128, size).astype(np.int8) for size in sizes],
-        [rng.choice(extremes, size).astype(np.int8) for size in sizes],
+        [rng.integers(*limits(x), x.shape, x.dtype, endpoint=True) for x in tensors],
+        [rng.choice(limits(x), x.shape).astype(x.dtype) for x in tensors],
     ]
 
 
@@ -233,7 +275,7 @@ def check(
         for name, got in zip(graph.outputs, data, strict=True):
             operator = computed[name.replace("out", "y")]
             np.testing.assert_array_equal(
-                np.frombuffer(got, np.int8),
+                np.frombuffer(got, graph.tensors[name].dtype),
                 values[name],
                 f"{operator.rule} {operator.node.workload} {dict(operator.decisions)}",
             )

@@ -17,6 +17,7 @@ from tvm.script import tirx as T
 
 from tinyaot.schedules.cortex_m.dsp_calls import Buffer, Expr, at, bytes_word, call, copy, fill
 from tinyaot.schedules.workload import Conv2D, DepthwiseConv2D
+from tinyaot.schedules.workload_wide import WideConv2D
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,9 @@ class Window:
         return within and bool(np.all(pixels * self.out_channels <= self.offset(pixels)))
 
 
-def window_of(workload: Conv2D | DepthwiseConv2D, *, copied: bool, surplus: int = 0) -> Window:
+def window_of(
+    workload: Conv2D | DepthwiseConv2D | WideConv2D, *, copied: bool, surplus: int = 0
+) -> Window:
     """The window of a convolution, copied if asked for or if there is padding."""
     _, out_height, out_width, out_channels = workload.output_shape
     top, left, _, _ = workload.padding

@@ -1,0 +1,92 @@
+"""What the rules for layers on int16 share: bounds of their sums, and how they become outputs.
+
+Sums of products with int16 are kept in 32 bits where the weights prove that they fit, bias
+included, and TFLite's scaling is then one instruction: with multiplier m and shift s of rounding
+"reduced",
+
+    floor((acc * m + 2^(s - 1)) / 2^s) = floor((acc * M + 2^31) / 2^32) for M = m * 2^(32 - s),
+
+which is SMMULR or VRMULH. Other layers are cut into segments of taps whose sums fit 32 bits; these
+are added up by `tinyaot_wide_finish_*`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyaot.schedules.registry import UnsuitableError
+from tinyaot.schedules.workload_wide import WideConv2D
+
+FULL_RANGE = (-(2**15), 2**15 - 1)
+
+# An input of -2^15 times weights whose sizes add up to this stays inside 32 bits.
+_LARGEST_SUM = 2**16 - 1
+
+
+def in_rows(workload: WideConv2D) -> WideConv2D:
+    """An equal convolution with the only axis of the image, if there is one, from row to row."""
+    flat = workload.input_shape[1] == workload.output_shape[1] == workload.kernel[0] == 1
+    if not flat or workload.padding[0] or workload.padding[2]:
+        return workload
+    top, left, bottom, right = workload.padding
+
+    def turned(shape: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+        return shape[0], shape[2], shape[1], shape[3]
+
+    return replace(
+        workload,
+        input_shape=turned(workload.input_shape),
+        output_shape=turned(workload.output_shape),
+        kernel=workload.kernel[::-1],
+        strides=workload.strides[::-1],
+        dilation=workload.dilation[::-1],
+        padding=(left, top, right, bottom),
+    )
+
+
+def matrix(constants: Mapping[str, NDArray[np.generic]]) -> NDArray[np.int64]:
+    """The weights as (channels, taps)."""
+    if "weight" not in constants:
+        raise UnsuitableError("the form of the sums depends on the constants")
+    weight = constants["weight"].astype(np.int64)
+    return weight.reshape(len(weight), -1)
+
+
+def high_word_multipliers(
+    weight: NDArray[np.int64], constants: Mapping[str, NDArray[np.generic]], rounding: str
+) -> NDArray[np.int32] | None:
+    """M of the module's text for each channel; None if a sum or a factor does not fit."""
+    if rounding != "reduced":
+        return None
+    shift = constants["shift"].astype(np.int64)
+    bias = np.abs(constants["bias"].astype(np.int64))
+    if shift.min() < 16 or shift.max() > 32:
+        return None
+    if (np.abs(weight).sum(axis=1) * 2**15 + bias).max() >= 2**31:
+        return None
+    return (constants["multiplier"].astype(np.int64) << (32 - shift)).astype(np.int32)
+
+
+def segment_taps(weight: NDArray[np.int64], multiple: int) -> int:
+    """The most taps whose sum fits 32 bits in every channel, in equal parts of all: a multiple of
+    `multiple`, except that one part may be more than there are."""
+    taps = weight.shape[1]
+    for parts in range(1, taps + 1):
+        size: int = math.ceil(taps / parts / multiple) * multiple
+        missing = -taps % size
+        pieces = np.pad(np.abs(weight), ((0, 0), (0, missing))).reshape(len(weight), -1, size)
+        if pieces.sum(axis=2).max() <= _LARGEST_SUM:
+            return size
+    raise AssertionError("a few taps always fit")
+
+
+def scaling_words(constants: Mapping[str, NDArray[np.generic]]) -> NDArray[np.int32]:
+    """(channels, 4) as `tinyaot_wide_finish_*` reads them: bias in 64 bits, multiplier, shift."""
+    bias = constants["bias"].astype("<i8").view("<i4").reshape(-1, 2)
+    factors = np.stack([constants["multiplier"], constants["shift"]], axis=1)
+    return np.concatenate([bias, factors], axis=1).astype(np.int32)
