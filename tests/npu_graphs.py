@@ -70,6 +70,21 @@ def large_transpose(b: TFLiteBuilder, rng: Rng) -> Tensor:
     return computed(b, rng, b.transpose(image(b, rng), axes))
 
 
+def large_reduction(b: TFLiteBuilder, rng: Rng) -> Tensor:
+    kind = str(rng.choice(["SUM", "MEAN", "REDUCE_MAX", "REDUCE_MIN"]))
+    x = image(b, rng)
+    axes = [axis for axis in range(1, 4) if rng.random() < 0.5] or [3]
+    shape = [1 if axis in axes else size for axis, size in enumerate(x.shape)]
+    count = float(np.prod([x.shape[axis] for axis in axes]))
+    output = x.quantization
+    if kind in ("SUM", "MEAN"):
+        spread = count**0.5 if kind == "SUM" else count**-0.5
+        output = {"scale": float(np.float32(x.scale * spread)), "zero_point": 9}
+    operands = [x, b.constant(np.array(axes, np.int32))]
+    options = {"options": "ReducerOptions", "KeepDims": True}
+    return b.operator(kind, operands, shape, **output, **options)
+
+
 def same_scale(kind: str, dtype: str) -> Case:
     """A sum whose operands have one scale, for which the NPU has registers of its own."""
 
@@ -114,7 +129,7 @@ MOVEMENT: dict[str, Case] = {
 }
 ELEMENTWISE: dict[str, Case] = {
     f"{kind} {dtype}": one(elementwise.binary(kind, dtype))
-    for kind in ("ADD", "SUB", "MUL")
+    for kind in ("ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM")
     for dtype in ("int8", "int16")
 } | {
     **{
@@ -123,13 +138,22 @@ ELEMENTWISE: dict[str, Case] = {
         for dtype in ("int8", "int16")
     },
     "ABS int8": one(lambda b, rng: functions.case(b, rng, "ABS")),
+    "ABS int16": one(wide.absolute),
+    "LEAKY_RELU int16": one(wide.leaky_relu),
+    "RELU int16": one(wide.relu),
 }
 REDUCTION: dict[str, Case] = {
+    "SUM": one(reduction.sums("SUM", "int8")),
     "MEAN": one(reduction.sums("MEAN", "int8")),
+    "large reduction": one(large_reduction),
+    "REDUCE_MAX": one(reduction.extreme("REDUCE_MAX")),
+    "REDUCE_MIN": one(reduction.extreme("REDUCE_MIN")),
 }
 WINDOWS: dict[str, Case] = {
     "TRANSPOSE_CONV": one(sequence.transpose_conv),
     "TRANSPOSE_CONV, stride 2": one(doubling_transpose_conv),
+    "MAX_POOL_2D int16": one(wide.pool("MAX_POOL_2D")),
+    "AVERAGE_POOL_2D int16": one(wide.pool("AVERAGE_POOL_2D")),
 }
 CASES: dict[str, Case] = {**MOVEMENT, **ELEMENTWISE, **REDUCTION, **WINDOWS}
 """Kinds of graphs, by name."""

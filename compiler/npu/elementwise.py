@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,16 +10,20 @@ import numpy as np
 from tinyaot.compiler.graph import Graph, Node
 from tinyaot.compiler.npu.operands import (
     ROUNDING,
+    Factor,
     Unsupported,
     feature_map,
     hardware_factor,
     image,
 )
 from tinyaot.schedules.workload import Add, Extremum, Multiply, Requantize
-from tinyaot.schedules.workload_elementwise import QuantizedBinary
+from tinyaot.schedules.workload_elementwise import Binary, QuantizedBinary
+from tinyaot.schedules.workload_wide import WideRamp, WideRequantize
 from tinyaot.targets.ethos_u.operation import FeatureMap, Operation
 
 _HALF = (1 << 30, 0)
+_MOST_LEFT = 15
+"""Bits by which TFLite may shift an int16 to the left within 32 bits."""
 
 
 def add(node: Node, graph: Graph) -> list[Operation]:
@@ -96,12 +101,76 @@ def quantized_binary(node: Node, graph: Graph) -> list[Operation]:
 
 
 def extremum(node: Node, graph: Graph) -> list[Operation]:
-    """The larger or smaller of two elements."""
+    """The larger or smaller of two elements of one scale."""
     w = node.workload
-    assert isinstance(w, Extremum)
+    assert isinstance(w, (Binary, Extremum))
+    name = w.operation if isinstance(w, Binary) else w.mode
+    kind = {"max": "maximum", "min": "minimum"}.get(name, name)
+    if kind not in ("maximum", "minimum"):
+        raise Unsupported(f"{kind} of numbers without a scale is not among the NPU's operators")
     first, second, output, _ = _operands(node, graph)
-    kind = {"max": "maximum", "min": "minimum"}[w.mode]
-    return [Operation(kind, first, output, second, origin=node.origin)]
+    return [Operation(kind, first, output, second, clamp=_range(output), origin=node.origin)]
+
+
+def _range(fm: FeatureMap) -> tuple[int, int]:
+    limits = np.iinfo(fm.dtype)
+    return int(limits.min), int(limits.max)
+
+
+def ramp(node: Node, graph: Graph) -> list[Operation]:
+    """ABS of int16, or LEAKY_RELU: both lines, each cut off at 0, and their sum."""
+    w = node.workload
+    assert isinstance(w, WideRamp)
+    source, target = graph.tensors[node.inputs[0]], graph.tensors[node.output]
+    shape = image(target.shape)
+    ifm, ofm = feature_map(source, shape), feature_map(target, shape)
+    if max(w.positive[1], w.negative[1]) > _MOST_LEFT:
+        raise Unsupported("values may leave 32 bits")
+    low, high = w.clamp
+    if w.mirror and w.positive == w.negative:
+        scale = hardware_factor(w.positive)
+        return [Operation("absolute", ifm, ofm, scale=scale, clamp=w.clamp, origin=node.origin)]
+    if w.mirror:
+        raise Unsupported("a ramp whose sides are mirrored and of different slopes")
+    above = replace(ofm, storage=f"{target.name} above 0")
+    below = replace(ofm, storage=f"{target.name} below 0")
+    return [
+        _scaled(ifm, above, w.positive, (0, high), node.origin),
+        _scaled(ifm, below, w.negative, (low, 0), node.origin),
+        Operation("add", above, ofm, below, clamp=w.clamp, origin=node.origin),
+    ]
+
+
+def wide_requantize(node: Node, graph: Graph) -> list[Operation]:
+    """A change of scale of int16."""
+    w = node.workload
+    assert isinstance(w, WideRequantize)
+    source, target = graph.tensors[node.inputs[0]], graph.tensors[node.output]
+    if w.shift > _MOST_LEFT or w.rounding != "double":
+        raise Unsupported("a change of scale of int16 that may leave 32 bits, or rounds once")
+    if (source.dtype, target.dtype) != ("int16", "int16"):
+        raise Unsupported(f"a change of scale from {source.dtype} to {target.dtype}")
+    shape = image(target.shape)
+    ifm = feature_map(source, shape, w.input_zero_point)
+    ofm = feature_map(target, shape, w.output_zero_point)
+    return [_scaled(ifm, ofm, (w.multiplier, w.shift), w.clamp, node.origin)]
+
+
+def _scaled(
+    ifm: FeatureMap, ofm: FeatureMap, factor: Factor, clamp: tuple[int, int], origin: str
+) -> Operation:
+    """A product with 1: what the NPU scales int16 by 32 bits with."""
+    one = FeatureMap(f"1 {ifm.dtype}", (1, 1, 1), (1, 1, 1), dtype=ifm.dtype)
+    return Operation(
+        "multiply",
+        ifm,
+        ofm,
+        one,
+        scale=hardware_factor(factor),
+        clamp=clamp,
+        constants={one.storage: np.ones(1, ifm.dtype)},
+        origin=origin,
+    )
 
 
 def requantize(node: Node, graph: Graph) -> list[Operation]:

@@ -30,8 +30,10 @@ from tinyaot.schedules.workload import (
     Transpose,
     Workload,
 )
-from tinyaot.schedules.workload_elementwise import QuantizedBinary
+from tinyaot.schedules.workload_elementwise import Binary, QuantizedBinary
+from tinyaot.schedules.workload_reduction import Reduce, ReduceExtreme
 from tinyaot.schedules.workload_sequence import TransposeConv2D
+from tinyaot.schedules.workload_wide import WidePool2D, WideRamp, WideRequantize
 from tinyaot.targets.ethos_u.operation import Operation
 
 Rule = Callable[[Node, Graph], list[Operation]]
@@ -65,6 +67,7 @@ def lower(node: Node, graph: Graph) -> list[Operation]:
 
 _RULES: dict[type[Workload], Rule] = {
     Add: elementwise.add,
+    Binary: elementwise.extremum,
     Concatenate: movement.concatenate,
     Conv2D: windows.conv2d,
     DepthwiseConv2D: windows.depthwise,
@@ -77,9 +80,14 @@ _RULES: dict[type[Workload], Rule] = {
     Pool2D: windows.pool2d,
     QuantizedBinary: elementwise.quantized_binary,
     Rearrange: movement.rearrange,
+    Reduce: reduction.reduce,
+    ReduceExtreme: reduction.extreme,
     Requantize: elementwise.requantize,
     Reshape: lambda node, graph: [],
     Softmax: reduction.softmax,
     Transpose: movement.transpose,
     TransposeConv2D: windows.transpose_conv2d,
+    WidePool2D: windows.pool2d,
+    WideRamp: elementwise.ramp,
+    WideRequantize: elementwise.wide_requantize,
 }

@@ -15,7 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyaot.compiler.graph import Graph, Node, Tensor
-from tinyaot.compiler.npu.operands import LARGEST, MOST_PARTS, Unsupported, copy, feature_map
+from tinyaot.compiler.npu.operands import (
+    LARGEST,
+    MOST_PARTS,
+    Unsupported,
+    copy,
+    feature_map,
+    strided,
+)
 from tinyaot.schedules.workload import Concatenate, Pad, Rearrange, Transpose
 from tinyaot.targets.ethos_u.operation import FeatureMap, Operation, Shape
 
@@ -149,21 +156,14 @@ def _copies(
         raise Unsupported(f"a copy over {len(axes)} axes")
     shape = (rows[0], columns[0], channels[0])
 
-    def view(tensor: Tensor, start: int, side: int) -> FeatureMap:
-        fm = feature_map(tensor, shape, offset=start)
-        dense = (fm.row_stride, fm.column_stride)
-        own = [
-            step if axis[0] == 1 else axis[side] * fm.itemsize
-            for axis, step in zip((rows, columns), dense, strict=True)
-        ]
-        return fm if own == [*dense] else replace(fm, strides=(own[0], own[1]))
-
     operations = []
     for indices in itertools.product(*(range(size) for size, _, _ in repeated)):
         moved = list(zip(indices, repeated, strict=True))
         first = read + sum(index * axis[1] for index, axis in moved)
         last = written + sum(index * axis[2] for index, axis in moved)
-        operations.append(copy(view(source, first, 1), view(target, last, 2), node.origin))
+        ifm = strided(source, shape, (rows[1], columns[1]), offset=first)
+        ofm = strided(target, shape, (rows[2], columns[2]), offset=last)
+        operations.append(copy(ifm, ofm, node.origin))
     return operations
 
 

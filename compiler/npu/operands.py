@@ -6,6 +6,7 @@ Limits are the hardware's: registers, and `tflite_operator_constraints` of Vela.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,20 @@ def feature_map(
     )
 
 
+def strided(
+    tensor: Tensor, shape: Shape, steps: tuple[int, int], zero_point: int = 0, *, offset: int = 0
+) -> FeatureMap:
+    """Elements of a tensor as an image with so many elements from row to row and from column to
+    column; the first is `offset`."""
+    fm = feature_map(tensor, shape, zero_point, offset=offset)
+    dense = (fm.row_stride, fm.column_stride)
+    own = [
+        given if size == 1 else step * fm.itemsize
+        for size, step, given in zip(shape, steps, dense, strict=False)
+    ]
+    return fm if own == [*dense] else replace(fm, strides=(own[0], own[1]))
+
+
 def image(shape: tuple[int, ...]) -> Shape:
     """Any shape as height, width, channels: the last two axes stay."""
     padded = (1, 1, 1, *shape)
@@ -77,11 +92,3 @@ def copy(ifm: FeatureMap, ofm: FeatureMap, origin: str) -> Operation:
     return Operation(
         "average_pool", ifm, ofm, clamp=(int(limits.min), int(limits.max)), origin=origin
     )
-
-
-def kernel_sides(elements: int) -> tuple[int, int]:
-    """Height and width of a kernel of so many elements."""
-    for height in range(min(elements, KERNEL_HEIGHT), 0, -1):
-        if elements % height == 0 and elements // height <= KERNEL_HEIGHT:
-            return height, elements // height
-    raise Unsupported(f"a mean over {elements} elements")

@@ -23,6 +23,7 @@ from tinyaot.compiler.npu.operands import (
 )
 from tinyaot.schedules.workload import Conv2D, DepthwiseConv2D, FullyConnected, Pool2D
 from tinyaot.schedules.workload_sequence import TransposeConv2D
+from tinyaot.schedules.workload_wide import WidePool2D
 from tinyaot.targets.ethos_u.operation import FeatureMap, Operation
 
 
@@ -164,7 +165,7 @@ def fully_connected(node: Node, graph: Graph) -> list[Operation]:
 def pool2d(node: Node, graph: Graph) -> list[Operation]:
     """Pooling; averages at a padded border have commands of their own."""
     w = node.workload
-    assert isinstance(w, Pool2D)
+    assert isinstance(w, (Pool2D, WidePool2D))
     if max(w.kernel) > POOL_SIDE:
         raise Unsupported(f"a kernel of {w.kernel} is too large")
     operations = []
@@ -182,7 +183,7 @@ def pool2d(node: Node, graph: Graph) -> list[Operation]:
 
 
 def _average_parts(
-    ifm: FeatureMap, ofm: FeatureMap, w: Pool2D
+    ifm: FeatureMap, ofm: FeatureMap, w: Pool2D | WidePool2D
 ) -> list[tuple[FeatureMap, FeatureMap, dict[str, Any]]]:
     """Averages without padding: at the border, fewer elements of a smaller kernel."""
     axes = []
