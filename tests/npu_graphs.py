@@ -19,6 +19,7 @@ from end_to_end import test_operators_functions as functions
 from end_to_end import test_operators_movement as movement
 from end_to_end import test_operators_reduction as reduction
 from end_to_end import test_operators_sequence as sequence
+from end_to_end import test_operators_wide as wide
 from tflite_builder import Tensor, TFLiteBuilder
 
 from tinyaot.compiler.frontend import import_model
