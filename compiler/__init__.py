@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tinyaot.compiler.compiled import CompiledModel, Measurement, Report
+    from tinyaot.compiler.compiled import CompiledModel
+    from tinyaot.compiler.report import Measurement, Report
     from tinyaot.schedules.registry import Decisions
     from tinyaot.schedules.workload import Workload
 

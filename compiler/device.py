@@ -17,8 +17,9 @@ from tinyaot.targets.cortex_m.toolchain import build_for_debugger
 from tinyaot.targets.runners import Runner, Session, get_runner, runner_for
 
 if TYPE_CHECKING:
-    from tinyaot.compiler.compiled import Array, CompiledModel, Inputs, Measurement
+    from tinyaot.compiler.compiled import Array, CompiledModel, Inputs
     from tinyaot.compiler.profiling.profile import Profile
+    from tinyaot.compiler.report import Measurement
 
 _DEFAULT_BOARD = "mps2-an386"
 
@@ -182,7 +183,8 @@ class Device:
         Raises:
             TinyaotError: as `run`.
         """
-        from tinyaot.compiler.compiled import Measurement, order_inputs
+        from tinyaot.compiler.compiled import order_inputs
+        from tinyaot.compiler.report import Measurement
 
         bundle = self._flashed
         data = [[array.tobytes() for array in order_inputs(one, bundle.inputs)] for one in inputs]

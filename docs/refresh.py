@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyaot.compiler import legalize
-from tinyaot.compiler.frontend import onnx, onnx_qoperator, tflite, tflite_state
+from tinyaot.compiler.frontend import onnx, onnx_qoperator, tflite_operators, tflite_state
 from tinyaot.compiler.legalize import tflite_sequence
 from tinyaot.targets import FEATURES, get_board, get_target, list_targets
 from tinyaot.tools.baseline import PEERS, load_baseline
@@ -58,7 +58,7 @@ def operators() -> str:
         for name in onnx_qoperator.REWRITES
         if name.removeprefix("QLinear").removeprefix("Q") in onnx.SUPPORTED
     }
-    lists = {"TFLite": tflite.SUPPORTED, "ONNX": onnx.SUPPORTED | qoperators}
+    lists = {"TFLite": tflite_operators.SUPPORTED, "ONNX": onnx.SUPPORTED | qoperators}
     return "\n\n".join(
         textwrap.fill(f"**{form}:** {', '.join(sorted(names))}.", width=100)
         for form, names in lists.items()
@@ -72,7 +72,7 @@ def coverage() -> str:
     def types(kind: str) -> tuple[str, ...]:
         if kind in tflite_state.WITHOUT_CODE:
             return moves
-        if kind in tflite.INT16_TOO:
+        if kind in tflite_operators.INT16_TOO:
             return ("int8", "int16")
         if kind in tflite_sequence.TYPES:
             return tflite_sequence.TYPES[kind]
@@ -81,7 +81,7 @@ def coverage() -> str:
             return moves if kind in _VIEWS else ("int8",)
         return getattr(rule, "types", moves)
 
-    rows = [(kind, ", ".join(types(kind))) for kind in sorted(tflite.SUPPORTED)]
+    rows = [(kind, ", ".join(types(kind))) for kind in sorted(tflite_operators.SUPPORTED)]
     # Two operators a line.
     half = (len(rows) + 1) // 2
     second = [*rows[half:], ("", "")][:half]

@@ -273,7 +273,7 @@ def cut_tflite(
 def _places(subgraph: Any, graph: Graph) -> dict[str, int]:
     """Numbers of the file's tensors by the names that they have in the graph."""
     # Here, and not above: it imports TVM.
-    from tinyaot.compiler.frontend.tflite import unique_names
+    from tinyaot.compiler.frontend.tflite_tensors import unique_names
 
     numbers = {name: index for index, name in enumerate(unique_names(subgraph))}
     places = {layer.tensor: numbers[layer.source] for layer in graph.layers if layer.places is None}

@@ -21,7 +21,8 @@ from tinyaot.targets.code_size import Code, code_of
 from tinyaot.targets.cortex_m.board import Board
 
 if TYPE_CHECKING:
-    from tinyaot.compiler.compiled import CompiledModel, Measurement
+    from tinyaot.compiler.compiled import CompiledModel
+    from tinyaot.compiler.report import Measurement
 
 
 def measure_profile(
