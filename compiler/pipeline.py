@@ -92,7 +92,7 @@ def lower(
     portable, parts = graph, None
     if target.npu is not None:
         progress("partition")
-        parts = partition(graph, target.npu, decisions, data)
+        parts = partition(graph, target.npu, decisions, data, records.npu if records else None)
         graph = parts.graph
         dumped.write("partition.txt", graph.format)
     graph = prepare_for_processor(graph)
@@ -113,7 +113,9 @@ def lower(
         dumped.write(file, functools.partial(program.files.__getitem__, file))
     progress("verify")
     verify_program(program)
-    notes = [*(records.notes if records else ()), *notes]
+    regions = parts.regions.values() if parts is not None else ()
+    on_npu = (note for region in regions for note in region.notes)
+    notes = [*(records.notes if records else ()), *notes, *on_npu]
     return Lowered(
         imported.inputs,
         macs,

@@ -1,4 +1,4 @@
-"""The workload of a group of operators that runs on an NPU."""
+"""The workloads of an NPU: a group of operators, and one operation of it as tuning knows it."""
 
 from __future__ import annotations
 
@@ -34,3 +34,41 @@ class NpuRegion(Workload):
     @property
     def macs(self) -> int:
         return self.done_macs
+
+
+@dataclass(frozen=True)
+class NpuOperation(Workload):
+    """One operation of a group, as what records of its sizes are kept under.
+
+    Attributes:
+        operation: such as `conv2d`; see `targets.ethos_u.operation.Operation`.
+        input_shape, second_shape, output_shape: height, width, channels; `second_shape` is empty
+            where there is one operand.
+        kernel, strides, dilation: height and width.
+        padding: top, left, bottom, right.
+        input_type, output_type: of the elements.
+        table: whether it ends in a look-up table.
+        upscale: how the input is doubled.
+        accelerator, system, memory: names.
+        group: identifies the group with all its operations, the configuration and the limit of
+            SRAM; empty for any.
+        place: number of the operation in the group; -1 for any.
+    """
+
+    operation: str
+    input_shape: tuple[int, ...]
+    second_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    dilation: tuple[int, int]
+    padding: tuple[int, ...]
+    input_type: str
+    output_type: str
+    table: bool
+    upscale: str
+    accelerator: str
+    system: str
+    memory: str
+    group: str = ""
+    place: int = -1

@@ -40,7 +40,7 @@ def npu_operations(report: NpuReport) -> Table:
     """A line for each operation."""
     table = columns(
         "operation", "kind", "cycles>", "MACs in use>", "block", "SRAM>", "weights>", "from",
-        "bound by",
+        "bound by", "sizes",
         title=f"{report.accelerator}: {report.cycles:,} cycles (estimate)",
     )  # fmt: skip
     for one in report.operations:
@@ -54,5 +54,6 @@ def npu_operations(report: NpuReport) -> Table:
             f"{one.constant_bytes:,}" if one.constant_bytes else "-",
             ("SRAM" if one.copied else "flash") if one.constant_bytes else "-",
             one.bound,
+            one.source,
         )
     return table

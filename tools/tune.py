@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tinyaot.targets import TinyaotError, get_target
+from tinyaot.targets import Target, TinyaotError, get_target
 from tinyaot.tools.console import columns, stderr, stdout
+from tinyaot.tools.npu_options import (
+    ArenaSize,
+    NpuConfig,
+    NpuGenerator,
+    NpuGoal,
+    NpuMemory,
+    NpuSystem,
+    Optimise,
+    npu_options,
+)
 from tinyaot.tools.options import (
     Debug,
     Optimization,
@@ -18,6 +29,7 @@ from tinyaot.tools.options import (
     TargetName,
     Verbose,
 )
+from tinyaot.tools.tune_npu import tune_npu
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -132,10 +144,16 @@ def tune_command(
         float, typer.Option(min=0.01, help="Seconds that a candidate may run on this machine.")
     ] = 20.0,
     optimize: Optimize = Optimization.balanced,
+    npu_system: NpuSystem = None,
+    npu_memory: NpuMemory = None,
+    npu_config: NpuConfig = None,
+    optimise: Optimise = NpuGoal.performance,
+    arena_size: ArenaSize = None,
     verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
-    """Search the rules and sizes that compute each workload of some models fastest.
+    """Search the rules and sizes that compute each workload of some models fastest, on a core and
+    on its NPU.
 
     What was measured is kept when you interrupt it; the same command goes on from there.
     `tinyaot compile --tuning-log FILE` uses what was found.
@@ -152,18 +170,32 @@ def tune_command(
     if core.family == "host":
         # Two at once would time each other.
         workers = 1
+    core = _configured(
+        core,
+        npu_options(
+            npu_system, npu_memory, npu_config, optimise, arena_size, NpuGenerator.best, False
+        ),
+    )
     stderr().print("load the compiler ...", soft_wrap=True)
     # Here, and not above: these import TVM.
     from tinyaot.compiler import OPTIMIZE
     from tinyaot.compiler.tuning.measure import Setting
     from tinyaot.compiler.tuning.shapes import common_tasks
-    from tinyaot.compiler.tuning.tasks import merge_tasks, model_tasks
+    from tinyaot.compiler.tuning.tasks import merge_tasks, model_graphs, model_tasks
     from tinyaot.compiler.tuning.tuner import Options, Tuner
     from tinyaot.compiler.tuning.workers import DaskWorkers, LocalWorkers
 
-    tasks = model_tasks(models or [], core.name)
+    done = None
+    if core.npu is not None:
+        done = tune_npu(model_graphs(models or []), core.npu, trials, path)
+        if trials is not None and done is not None:
+            trials = max(trials - done, 0)
+    tasks = model_tasks(models or [], core) if trials != 0 else []
     if common_shapes:
         tasks = merge_tasks([*tasks, *common_tasks(core.core)])
+    if done is not None and not tasks:
+        _print_use(path)
+        return
     if not tasks:
         raise TinyaotError(
             f"no operator of these models can be computed in more than one way on {core.core}",
@@ -186,7 +218,25 @@ def tune_command(
     finally:
         pool.close()
     stdout().print(_table(states))
+    _print_use(path)
+
+
+def _print_use(path: Path) -> None:
     stdout().print(f"\nwritten: {path}; to use it: tinyaot compile --tuning-log {path} ...")
+
+
+def _configured(core: Target, options: dict[str, Any]) -> Target:
+    """The target with the options for its NPU."""
+    from tinyaot.targets.ethos_u.accelerator import configure
+
+    if not options:
+        return core
+    if core.npu is None:
+        raise TinyaotError(
+            f"{core.name} has no NPU to set {', '.join(options)} for",
+            f"name one, such as {core.name}+ethos-u55-128",
+        )
+    return replace(core, npu=configure(core.npu, **options))
 
 
 def _best_of(path: Path) -> dict[Signature, list[Candidate]]:

@@ -8,8 +8,14 @@ from dataclasses import dataclass, replace
 from tinyaot.compiler.graph import Graph, Node
 from tinyaot.compiler.npu.lower import lower
 from tinyaot.compiler.npu.operands import Unsupported
-from tinyaot.compiler.npu.region import FIRST_PORT, MOST_REGIONS, CompiledRegion
+from tinyaot.compiler.npu.region import (
+    FIRST_PORT,
+    MOST_REGIONS,
+    CompiledRegion,
+    RegionCompiler,
+)
 from tinyaot.compiler.npu.subgraph import compile_group, vela_refusal
+from tinyaot.compiler.npu.tuned import NpuRecords
 from tinyaot.schedules.registry import Decisions
 from tinyaot.schedules.workload import (
     Concatenate,
@@ -67,6 +73,7 @@ def partition(
     npu: Npu,
     decisions: Mapping[Workload, Decisions] | None = None,
     model: bytes = b"",
+    records: NpuRecords | None = None,
 ) -> Partition:
     """Gives the NPU the largest connected groups that it computes exactly.
 
@@ -75,17 +82,12 @@ def partition(
         npu: the accelerator.
         decisions: sizes by workload, as for the CPU.
         model: the file that the graph was read from; Vela's code generator works on TFLite files.
+        records: what tuning has found for the NPU.
 
     Raises:
         TinyaotError: an operator stays on the CPU and `npu.only` forbids it.
     """
-    reasons = _reasons(graph, npu, model)
-    groups = _trim(graph, _group(graph, reasons))
-    for group in groups:
-        if all(isinstance(graph.nodes[index].workload, _MOVES) for index in group):
-            for index in group:
-                reasons[index] = "only moves data, next to nothing that the NPU computes"
-    groups = [group for group in groups if not group & reasons.keys()]
+    groups, reasons = _split(graph, npu, model)
     taken = {index for group in groups for index in group}
     fallbacks = tuple(
         Fallback(node.origin, reasons[index])
@@ -99,12 +101,34 @@ def partition(
             f"{npu.name} cannot compute {first.origin}{others}: {first.reason}",
             "leave out --npu-only to compute it on the CPU",
         )
-    regions = [_compile(graph, sorted(group), npu, decisions, model) for group in groups]
+    regions = [_compile(graph, sorted(group), npu, decisions, model, records) for group in groups]
     return Partition(
         _rewritten(graph, groups, [region.node for region in regions]),
         {region.node.output: region for region in regions},
         fallbacks,
     )
+
+
+def group_compilers(graph: Graph, npu: Npu) -> list[RegionCompiler]:
+    """Our own code generator for each of the groups that the NPU gets, in order; for tuning."""
+    groups, _ = _split(graph, npu, b"")
+    return [
+        RegionCompiler(
+            [graph.nodes[index] for index in sorted(group)], graph, *_interface(graph, group), npu
+        )
+        for group in groups
+    ]
+
+
+def _split(graph: Graph, npu: Npu, model: bytes) -> tuple[list[set[int]], dict[int, str]]:
+    """The groups for the NPU, and by index why other nodes are in none."""
+    reasons = _reasons(graph, npu, model)
+    groups = _trim(graph, _group(graph, reasons))
+    for group in groups:
+        if all(isinstance(graph.nodes[index].workload, _MOVES) for index in group):
+            for index in group:
+                reasons[index] = "only moves data, next to nothing that the NPU computes"
+    return [group for group in groups if not group & reasons.keys()], reasons
 
 
 def _reasons(graph: Graph, npu: Npu, model: bytes) -> dict[int, str]:
@@ -246,10 +270,11 @@ def _compile(
     npu: Npu,
     decisions: Mapping[Workload, Decisions] | None,
     model: bytes,
+    records: NpuRecords | None,
 ) -> CompiledRegion:
     inputs, outputs = _interface(graph, set(group))
     nodes = [graph.nodes[i] for i in group]
-    return compile_group(nodes, graph, inputs, outputs, npu, decisions, model)
+    return compile_group(nodes, graph, inputs, outputs, npu, decisions, model, records)
 
 
 def _rewritten(graph: Graph, groups: Sequence[set[int]], nodes: Sequence[Node]) -> Graph:

@@ -158,7 +158,7 @@ class Planner:
         """
         given = knobs or {}
         for number, values in given.items():
-            self._check(self.operations[number], values)
+            self.check(number, values)
         operations = self._cascaded(given)
         if self._limit is not None or self._npu.optimise == "size":
             operations = find_cascades(
@@ -176,7 +176,13 @@ class Planner:
         best = self._find_slices(operations, decided, given, best)
         return best.plan()
 
-    def _check(self, one: Operation, values: Decisions) -> None:
+    def check(self, number: int, values: Decisions) -> None:
+        """Whether the knobs of an operation are valid.
+
+        Raises:
+            ValueError: they are not; says which.
+        """
+        one = self.operations[number]
         if unknown := values.keys() - set(KNOBS):
             raise ValueError(f"there is no knob {min(unknown)}")
         if BLOCK in values:
@@ -190,6 +196,7 @@ class Planner:
             raise ValueError(f"it cannot be computed in {values[SLICES]} slices")
         if (CASCADE in values) != (STRIPE in values):
             raise ValueError("a cascade needs both cascade and stripe")
+        self._cascaded({number: values})
 
     def _cascaded(self, given: Mapping[int, Decisions]) -> list[Operation]:
         """The operations with the cascades that are given; the last first, as indices move."""

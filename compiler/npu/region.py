@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,17 @@ from numpy.typing import NDArray
 from tinyaot.compiler.graph import Graph, Node
 from tinyaot.compiler.memory.check import check_plan
 from tinyaot.compiler.memory.planner import Buffer, InPlace, plan_arena
+from tinyaot.compiler.npu.estimate import estimate_stream
 from tinyaot.compiler.npu.lower import lower
 from tinyaot.compiler.npu.plan import KNOBS, Encoder, Plan, Planner, Step
+from tinyaot.compiler.npu.tuned import (
+    GIVEN,
+    NEAREST,
+    NpuRecords,
+    Pick,
+    knobs_of,
+    operation_workloads,
+)
 from tinyaot.compiler.npu.views import forward_copies, fuse_tables, renamed
 from tinyaot.schedules.ethos_u.blocks import BlockChoice
 from tinyaot.schedules.ethos_u.memory import in_place, lifetimes
@@ -48,6 +57,8 @@ class CompiledRegion:
         generator: who made the commands: `own` or `vela`.
         choice: why that one, for people; empty if there was no choice.
         network: what Vela says about it; None if it is our own.
+        sources: where the knobs of operations come from, by number, but for defaults.
+        notes: on tuning records that are not used.
     """
 
     node: Node
@@ -56,6 +67,8 @@ class CompiledRegion:
     generator: str = "own"
     choice: str = ""
     network: CompiledNetwork | None = None
+    sources: Mapping[int, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 class _Constants:
@@ -81,6 +94,62 @@ class _Encoded:
     home: Place
 
 
+class RegionCompiler:
+    """Compiles a group of nodes, once or with many values of the knobs."""
+
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        graph: Graph,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        npu: Npu,
+    ) -> None:
+        """Prepares.
+
+        Args:
+            nodes: in execution order.
+            graph: that they are of.
+            inputs, outputs: tensors that are read from and written to the outside.
+            npu: the accelerator.
+        """
+        operations = region_operations(nodes, graph, (*inputs, *outputs))
+        external = {*inputs, *outputs, *graph.constants}
+        external |= {name for one in operations for name in one.constants}
+        limit = None
+        if npu.arena_size is not None:
+            # What goes in and out lies in the same arena, but for the model's own inputs and
+            # outputs.
+            ports = {*inputs, *outputs} - {*graph.inputs, *graph.outputs}
+            limit = npu.arena_size - sum(graph.tensors[name].nbytes for name in ports)
+        self.nodes, self.inputs, self.outputs = nodes, inputs, outputs
+        self.planner = Planner(_in_bricks(operations, external), external, npu, limit)
+        self.workloads = operation_workloads(self.planner.operations, npu, limit)
+        self._graph = graph
+        self._npu = npu
+
+    def compile(self, knobs: Mapping[int, Decisions] | None = None) -> CompiledRegion:
+        """The commands, with the knobs of some operations by number; see `plan.KNOBS`.
+
+        Raises:
+            ValueError: a value is not valid; says which.
+        """
+        plan = self.planner.plan(knobs)
+        ports = self.inputs, self.outputs
+        return _emit(self.nodes, self._graph, *ports, self._npu, plan, self.planner.encoder)
+
+    def given(self, decisions: Mapping[Workload, Decisions]) -> dict[int, Pick]:
+        """Knobs by number, of decisions by workload."""
+        by_origin = {node.origin: decisions.get(node.workload) for node in self.nodes}
+        picks = {}
+        for one in self.planner.operations:
+            values = by_origin.get(one.origin) or {}
+            knobs = {knob: value for knob, value in values.items() if knob in KNOBS}
+            if knobs:
+                picks[one.number] = Pick(knobs, GIVEN)
+        return picks
+
+
 def compile_region(
     nodes: Sequence[Node],
     graph: Graph,
@@ -88,6 +157,7 @@ def compile_region(
     outputs: Sequence[str],
     npu: Npu,
     decisions: Mapping[Workload, Decisions] | None = None,
+    records: NpuRecords | None = None,
 ) -> CompiledRegion:
     """The commands of some nodes.
 
@@ -96,26 +166,46 @@ def compile_region(
         graph: that they are of.
         inputs, outputs: tensors that are read from and written to the outside.
         npu: the accelerator.
-        decisions: block and weight streaming by workload; the cheapest where there are none.
+        decisions: knobs by workload, before what tuning has found.
+        records: what tuning has found; nothing of it makes the group need more SRAM.
+
+    Raises:
+        ValueError: a decision is not valid.
     """
-    operations = region_operations(nodes, graph, (*inputs, *outputs))
-    external = {*inputs, *outputs, *graph.constants}
-    external |= {name for one in operations for name in one.constants}
-    operations = _in_bricks(operations, external)
-    limit = None
-    if npu.arena_size is not None:
-        # What goes in and out lies in the same arena, but for the model's own inputs and outputs.
-        ports = {*inputs, *outputs} - {*graph.inputs, *graph.outputs}
-        limit = npu.arena_size - sum(graph.tensors[name].nbytes for name in ports)
-    planner = Planner(operations, external, npu, limit)
-    by_origin = {node.origin: (decisions or {}).get(node.workload) for node in nodes}
-    knobs = {
-        number: {knob: value for knob, value in given.items() if knob in KNOBS}
-        for number, one in enumerate(operations)
-        if (given := by_origin.get(one.origin)) is not None
-    }
-    plan = planner.plan(knobs)
-    return _emit(nodes, graph, inputs, outputs, npu, plan, planner.encoder)
+    compiler = RegionCompiler(nodes, graph, inputs, outputs, npu)
+    given = compiler.given(decisions or {})
+    default = compiler.compile(knobs_of(given))
+    sources = {place: pick.source for place, pick in given.items()}
+    if records is None or not records.records:
+        return replace(default, sources=sources)
+    picks, notes = records.picks(compiler.planner, compiler.workloads)
+    picks |= given
+    needed = _workspace(default)
+    while any(pick.source != GIVEN for pick in picks.values()):
+        tuned = compiler.compile(knobs_of(picks))
+        near = [place for place, pick in picks.items() if pick.source == NEAREST]
+        more = _workspace(tuned) - needed
+        slower = near and _cycles(tuned, npu) > _cycles(default, npu)
+        if more <= 0 and not slower:
+            sources = {place: pick.source for place, pick in picks.items()}
+            return replace(tuned, sources=sources, notes=tuple(notes))
+        if not near:
+            notes.append(
+                f"tuning records of {default.node.origin} are skipped: they need {more:,} bytes "
+                "more SRAM than the default"
+            )
+            break
+        picks = {place: pick for place, pick in picks.items() if place not in near}
+    return replace(default, sources=sources, notes=tuple(notes))
+
+
+def _workspace(region: CompiledRegion) -> int:
+    assert isinstance(region.node.workload, NpuRegion)
+    return region.node.workload.workspace
+
+
+def _cycles(region: CompiledRegion, npu: Npu) -> int:
+    return estimate_stream(region.stream, npu).cycles
 
 
 def region_operations(

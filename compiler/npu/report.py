@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tinyaot.compiler.npu.estimate import estimate_stream
 from tinyaot.compiler.npu.partition import Fallback, Partition
 from tinyaot.compiler.npu.region import CompiledRegion
+from tinyaot.compiler.npu.tuned import DEFAULT
 from tinyaot.schedules.ethos_u.memory import usage
 from tinyaot.schedules.workload_npu import NpuRegion
 from tinyaot.targets import TinyaotError
@@ -29,6 +30,8 @@ class NpuOperation:
         constant_bytes: weights and scales, encoded.
         copied: whether DMA brings them to SRAM before.
         bound: what takes longest: `compute`, `SRAM` or `flash`.
+        source: where its sizes come from: "tuned" (a record of this operation), "nearest" (a record
+            of one like it elsewhere), "given" by the caller, "default", or "Vela".
     """
 
     origin: str
@@ -40,6 +43,7 @@ class NpuOperation:
     constant_bytes: int
     copied: bool
     bound: str
+    source: str
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,7 @@ def _vela_operations(network: CompiledNetwork, npu: Npu) -> list[NpuOperation]:
                 constant_bytes=0,
                 copied=False,
                 bound=slowest if waits else "compute",
+                source="Vela",
             )
         )
     return result
@@ -164,6 +169,7 @@ def _operations(region: CompiledRegion, npu: Npu) -> list[NpuOperation]:
                 sum(length for one in sources if one is not None for _, length in one.ranges),
                 choice.copied,
                 kernel.cost.bound,
+                region.sources.get(operation.number, DEFAULT),
             )
         )
     return result

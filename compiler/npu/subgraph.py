@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tinyaot.compiler.graph import Graph, Node, Tensor
 from tinyaot.compiler.npu.estimate import estimate_stream
 from tinyaot.compiler.npu.region import CompiledRegion, compile_region
+from tinyaot.compiler.npu.tuned import NpuRecords
 from tinyaot.schedules.registry import Decisions
 from tinyaot.schedules.workload import Constant, Workload
 from tinyaot.schedules.workload_npu import NpuRegion
@@ -66,6 +67,7 @@ def compile_group(
     npu: Npu,
     decisions: Mapping[Workload, Decisions] | None,
     model: bytes,
+    records: NpuRecords | None = None,
 ) -> CompiledRegion:
     """The commands of some nodes, by the code generator that `npu.codegen` names.
 
@@ -80,13 +82,14 @@ def compile_group(
         npu: the accelerator.
         decisions: sizes by workload, for our own generator.
         model: the TFLite file that the graph was read from.
+        records: what tuning has found, for our own generator.
 
     Raises:
         TinyaotError: Vela is the only choice and does not compile the group; says why.
     """
     if npu.codegen == "vela" or npu.family == "u85":
         return _vela_region(nodes, graph, inputs, outputs, npu, model)
-    own = compile_region(nodes, graph, inputs, outputs, npu, decisions)
+    own = compile_region(nodes, graph, inputs, outputs, npu, decisions, records)
     if npu.codegen == "own":
         return own
     try:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tinyaot.compiler.graph import Graph
 from tinyaot.compiler.memory.layout import MemoryLayout, plan_memory
+from tinyaot.compiler.npu.plan import KNOBS
+from tinyaot.compiler.npu.tuned import RULE, NpuRecords
 from tinyaot.compiler.scheduling import Built, Operator, Pick, schedule_graph
 from tinyaot.compiler.tuning.records import (
     METRICS,
@@ -25,7 +27,7 @@ from tinyaot.compiler.tuning.records import (
 from tinyaot.compiler.tuning.signature import Signature, signature
 from tinyaot.schedules.registry import Space, find_rules
 from tinyaot.schedules.workload import Constant, Reshape, Workload
-from tinyaot.schedules.workload_npu import NpuRegion
+from tinyaot.schedules.workload_npu import NpuOperation, NpuRegion
 from tinyaot.targets import Target, get_target
 
 _UNTUNED = (Constant, NpuRegion, Reshape)
@@ -48,10 +50,12 @@ class Records:
     Attributes:
         groups: by signature; of each candidate the latest record.
         notes: what could not be used.
+        npu: the records of operations on NPUs.
     """
 
     groups: Mapping[Signature, tuple[Record, ...]]
     notes: tuple[str, ...] = ()
+    npu: NpuRecords = field(default_factory=NpuRecords)
 
     def options(self, workload: Workload, features: frozenset[str]) -> tuple[list[Pick], str]:
         """Picks for a workload, the fastest first, and the note of a record that no longer applies.
@@ -91,15 +95,18 @@ def load_records(
         paths.insert(0, own)
     groups: dict[Signature, dict[object, Record]] = {}
     notes: list[str] = []
+    npu: list[Record] = []
     for path in paths:
         log = read_log(path)
         notes += log.notes
         for record in log.records:
-            if record.core == core:
+            if isinstance(record.workload, NpuOperation):
+                npu.append(record)
+            elif record.core == core:
                 key = (record.candidate, record.metric, record.optimize)
                 groups.setdefault(record.signature, {})[key] = record
     kept = {wanted: _comparable(group.values(), optimize) for wanted, group in groups.items()}
-    return Records(kept, tuple(notes))
+    return Records(kept, tuple(notes), NpuRecords(tuple(npu)))
 
 
 def tuned_picks(
@@ -191,6 +198,8 @@ class _Budget:
 
 def applies(record: Record) -> bool:
     """Whether the rule and the knobs of a record exist for its workload."""
+    if isinstance(record.workload, NpuOperation):
+        return record.rule == RULE and record.knobs.keys() <= set(KNOBS)
     rules = find_rules(record.workload, get_target(record.core).features)
     rule = next((rule for rule in rules if rule.name == record.rule), None)
     return rule is not None and _are_valid(record.knobs, rule.space(record.workload))

@@ -20,6 +20,10 @@ tinyaot     the version that measured
 date        of the measurement, UTC, ISO 8601
 error       what went wrong; only where the status is not "ok"
 
+For an operation on an NPU core is the accelerator, the workload `npu_operation` with its group and
+its place there, the rule `ethos_u.operation`, knobs some of those of `compiler.npu.plan`, and cost
+and workspace those of the whole group.
+
 Readers pass over lines that they cannot use and say so, a note a line; unknown fields are ignored
 with a note.
 """
@@ -44,6 +48,7 @@ from tinyaot.compiler.tuning.signature import (
     workload_fields,
 )
 from tinyaot.schedules.workload import Workload
+from tinyaot.schedules.workload_npu import NpuOperation
 from tinyaot.targets.errors import TinyaotError
 
 FORMAT = 1
@@ -228,16 +233,31 @@ def write_records(path: Path, records: Sequence[Record]) -> None:
         ) from error
 
 
+def best_npu_record(records: Iterable[Record]) -> Record | None:
+    """Of the records of one operation on an NPU the one to take: the cheapest that needs no more
+    SRAM than the default, the last of equal ones. None if there is none."""
+    good = [record for record in records if record.status == OK]
+    room = min((record.workspace for record in good if record.default), default=None)
+    fitting = [record for record in good if room is None or record.workspace <= room]
+    return min(reversed(fitting), key=lambda one: (one.cost, one.workspace), default=None)
+
+
 def useful_records(records: Iterable[Record]) -> list[Record]:
     """What a compiler can want of these: for each core, workload and metric the latest measurement
     of the default, and those that no other undercuts in both cost and memory; ordered by name."""
     groups: dict[Any, dict[Any, Record]] = {}
     for record in records:
         key = (record.core, record.signature, record.metric, record.optimize)
-        groups.setdefault(key, {})[record.candidate] = record
+        # The latest comes last.
+        groups.setdefault(key, {}).pop(record.candidate, None)
+        groups[key][record.candidate] = record
     kept: list[Record] = []
     for group in groups.values():
         good = [record for record in group.values() if record.status == OK]
+        best = best_npu_record(good)
+        if best is not None and isinstance(best.workload, NpuOperation):
+            kept += [record for record in good if record is best or record.default]
+            continue
         front = pareto_front(good)
         kept += front
         kept += [record for record in good if record.default and record not in front]

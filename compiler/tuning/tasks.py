@@ -63,20 +63,17 @@ class Task:
         return describe(self.workload)
 
 
-def model_tasks(models: Sequence[Path], target: str) -> list[Task]:
-    """The tasks of model files, in the order of their operators; those with one candidate are left
-    out, and what an NPU computes.
+def model_graphs(models: Sequence[Path]) -> list[tuple[str, Graph]]:
+    """Names and simplified graphs of model files.
 
     Raises:
-        TinyaotError: a model cannot be read or compiled, or the target is unknown.
+        TinyaotError: a model cannot be read or compiled.
     """
     from tinyaot.compiler.frontend import import_model
     from tinyaot.compiler.legalize import legalize
-    from tinyaot.compiler.npu.partition import partition
     from tinyaot.compiler.transform import simplify
 
-    core = get_target(target)
-    tasks: list[Task] = []
+    graphs = []
     for path in models:
         try:
             graph = simplify(legalize(import_model(path.read_bytes()), "model"))
@@ -86,10 +83,24 @@ def model_tasks(models: Sequence[Path], target: str) -> list[Task]:
             ) from error
         except TinyaotError as error:
             raise TinyaotError(f"{path}: {error.message}", *error.hints) from error
-        if core.npu is not None:
-            # Blocks on the NPU are chosen when compiling, from the cycle model's price for each.
-            graph = partition(graph, core.npu).graph
-        tasks += graph_tasks(graph, core)
+        graphs.append((path.stem, graph))
+    return graphs
+
+
+def model_tasks(models: Sequence[Path], target: str | Target) -> list[Task]:
+    """The tasks of model files, in the order of their operators; those with one candidate are left
+    out, and what an NPU computes: see `tuning.npu`.
+
+    Raises:
+        TinyaotError: a model cannot be read or compiled, or the target is unknown.
+    """
+    from tinyaot.compiler.npu.partition import partition
+
+    core = get_target(target) if isinstance(target, str) else target
+    tasks: list[Task] = []
+    for _, graph in model_graphs(models):
+        left = graph if core.npu is None else partition(graph, core.npu).graph
+        tasks += graph_tasks(left, core)
     return merge_tasks(tasks)
 
 

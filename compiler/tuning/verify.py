@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinyaot.compiler.tuning.measure import Setting
+from tinyaot.compiler.tuning.npu import verify_npu_records
 from tinyaot.compiler.tuning.records import OK, Record
 from tinyaot.compiler.tuning.signature import Signature
 from tinyaot.compiler.tuning.space import Candidate
-from tinyaot.compiler.tuning.tasks import Task, model_tasks, workload_task
+from tinyaot.compiler.tuning.tasks import Task, model_graphs, model_tasks, workload_task
 from tinyaot.compiler.tuning.workers import LocalWorkers
+from tinyaot.schedules.workload_npu import NpuOperation
 from tinyaot.targets import get_target
 
 TOLERANCE = 0.02
@@ -46,6 +48,8 @@ def verify_records(
     Raises:
         TinyaotError: nothing can be measured here, or a model cannot be read.
     """
+    on_npu = [record for record in records if isinstance(record.workload, NpuOperation)]
+    records = [record for record in records if record not in on_npu]
     groups: dict[tuple[str, Signature, str, str], list[Record]] = {}
     for record in records:
         key = (record.core, record.signature, record.metric, record.optimize)
@@ -55,6 +59,12 @@ def verify_records(
         known |= {(core, task.signature): task for task in model_tasks(models, core)}
     pool = LocalWorkers(workers)
     verdicts: list[Verdict] = []
+    if on_npu:
+        progress("verify what is for the NPU")
+        verdicts = [
+            Verdict(record, problem or "", problem is None)
+            for record, problem in verify_npu_records(on_npu, model_graphs(models))
+        ]
     try:
         jobs = []
         for (core, wanted, metric, optimize), group in groups.items():

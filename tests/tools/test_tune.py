@@ -77,6 +77,23 @@ def test_tuning_writes_a_log_that_compile_uses(
     assert "default" in untuned.stdout
 
 
+def test_an_npu_is_tuned_by_estimate(tinyaot: Command, model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ethosu.vela", reason="needs the extra ethos-u")
+    log = tmp_path / "log.jsonl"
+    target = ["--target", "cortex-m55+ethos-u55-32"]
+    done = tinyaot("tune", model, *target, "--log", log, "--trials", 6)
+    assert done.status == 0, done.stderr
+    assert "6 of 6 trials" in done.stderr
+    assert "estimates of Vela's cycle model" in done.stdout
+    assert {json.loads(line)["core"] for line in log.read_text().splitlines()} == {"ethos-u55-32"}
+    compiled = tinyaot("compile", model, *target, "--tuning-log", log, "--json").document
+    assert [one["source"] for one in compiled["npu"]["operations"]] == ["tuned"]
+    verified = tinyaot("log", "verify", log, "--model", model)
+    assert verified.status == 0, verified.stdout
+    refused = tinyaot("tune", model, "--target", "cortex-m55", "--optimise", "size")
+    assert "no NPU to set optimise for" in refused.stderr
+
+
 def records(log: Path) -> list[Record]:
     from tinyaot.compiler.tuning.measure import Outcome, Setting, make_record
     from tinyaot.compiler.tuning.search import TaskState
