@@ -2,33 +2,36 @@
 
 With stride s, output row oh = q * s + r - padding reads input rows q, q - 1, ... through the kernel
 rows r, r + s, ...: for each phase r a convolution of stride 1 with every s-th kernel row. One
-convolution with s * s times the channels computes all phases, and a copy puts them in their places.
-Where the kernel is no multiple of the stride, some taps are zero.
+convolution with s * s times the channels computes all phases, and a copy puts them in their places,
+where those of one axis without cropping lie already. Where the kernel is no multiple of the stride,
+some taps are zero.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinyaot.compiler.graph import Graph, Node, Tensor
-from tinyaot.schedules.workload import Conv2D, Rearrange
+from tinyaot.schedules.workload import Conv2D, Rearrange, Reshape
 from tinyaot.schedules.workload_sequence import TransposeConv2D
+from tinyaot.schedules.workload_wide import WideConv2D
 
 
 def split_transposed_convolutions(graph: Graph) -> Graph:
-    """Rewrites those on int8 that crop no more than their kernel reaches."""
+    """Rewrites those that crop no more than their kernel reaches."""
     nodes: list[Node] = []
     tensors = dict(graph.tensors)
     for node in graph.nodes:
         workload = node.workload
-        if not isinstance(workload, TransposeConv2D) or workload.dtype != "int8":
+        if not isinstance(workload, TransposeConv2D):
             nodes.append(node)
             continue
         axes = _Axis.of(workload, 0), _Axis.of(workload, 1)
-        if workload.rounding == "reduced" or any(axis.before < 0 for axis in axes):
+        if any(axis.before < 0 for axis in axes):
             nodes.append(node)
             continue
         convolution, phases = _convolution(node, workload, axes, graph.tensors[node.output])
@@ -79,23 +82,27 @@ def _convolution(
     count = rows.stride * columns.stride
     shape = (workload.input_shape[0], rows.count, columns.count, count * workload.output_shape[3])
     phases = replace(output, name=f"{output.name}_phases", shape=shape) if count > 1 else None
-    plain = Conv2D(
-        input_shape=workload.input_shape,
-        output_shape=shape,
-        kernel=(rows.taps, columns.taps),
-        strides=(1, 1),
-        padding=(rows.before, columns.before, rows.after, columns.after),
-        dilation=(1, 1),
-        groups=1,
-        input_zero_point=workload.input_zero_point,
-        output_zero_point=workload.output_zero_point,
-        clamp=workload.clamp,
-        rounding=workload.rounding,
-    )
-    constants = {
-        name: np.tile(node.constants[name], count) for name in ("bias", "multiplier", "shift")
+    common: dict[str, Any] = {
+        "input_shape": workload.input_shape,
+        "output_shape": shape,
+        "kernel": (rows.taps, columns.taps),
+        "strides": (1, 1),
+        "padding": (rows.before, columns.before, rows.after, columns.after),
+        "dilation": (1, 1),
+        "groups": 1,
+        "clamp": workload.clamp,
+        "rounding": workload.rounding,
     }
-    constants["weight"] = _phase_weights(node.constants["weight"], rows, columns)
+    plain: Conv2D | WideConv2D
+    if workload.dtype == "int16":
+        plain = WideConv2D(**common)
+    else:
+        zero_points = workload.input_zero_point, workload.output_zero_point
+        plain = Conv2D(**common, input_zero_point=zero_points[0], output_zero_point=zero_points[1])
+    constants = {
+        "weight": _phase_weights(node.constants["weight"], rows, columns),
+        **{name: np.tile(node.constants[name], count) for name in ("bias", "multiplier", "shift")},
+    }
     name = node.output if phases is None else phases.name
     return Node(plain, node.inputs, name, constants, node.origin), phases
 
@@ -120,16 +127,20 @@ def _interleave(
     rows, columns = axes
     _, height, width, channels = phases.shape
     outputs = workload.output_shape[3]
+    places = [
+        rows.place * width * channels + rows.phase * columns.stride * outputs,
+        columns.place * channels + columns.phase * outputs,
+    ]
+    image = places[0][:, None, None] + places[1][:, None] + np.arange(outputs)
+    if np.array_equal(image.reshape(-1), np.arange(height * width * channels)):
+        same = Reshape(phases.shape, workload.output_shape)
+        return Node(same, (phases.name,), node.output, {}, node.origin)
     copy = Rearrange(
-        "int8",
+        workload.dtype,
         int(np.prod(phases.shape)),
         workload.output_shape,
         0,
         (height * width * channels, None, None, 1),
     )
-    constants = {
-        "places_1": rows.place * width * channels + rows.phase * columns.stride * outputs,
-        "places_2": columns.place * channels + columns.phase * outputs,
-    }
-    narrow = {name: places.astype(np.int32) for name, places in constants.items()}
+    narrow = {f"places_{axis}": one.astype(np.int32) for axis, one in enumerate(places, start=1)}
     return Node(copy, (phases.name,), node.output, narrow, node.origin)
