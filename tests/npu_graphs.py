@@ -86,6 +86,23 @@ def large_reduction(b: TFLiteBuilder, rng: Rng) -> Tensor:
     return b.operator(kind, operands, shape, **output, **options)
 
 
+def whole_resize(kind: str) -> Case:
+    """To a multiple of the size, or of its corners' distance, as networks do."""
+
+    def case(b: TFLiteBuilder, rng: Rng) -> Tensor:
+        x, factor = image(b, rng), int(rng.choice([2, 2, 2, 4]))
+        mode = str(rng.choice(["AlignCorners", "HalfPixelCenters", ""]))
+        corners = mode == "AlignCorners"
+        size = [(extent - corners) * factor + corners for extent in x.shape[1:3]]
+        shape = (1, *size, x.shape[3])
+        title = "".join(word.title() for word in kind.split("_"))
+        options = {"options": f"{title}Options", **({mode: True} if mode else {})}
+        operands = [x, b.constant(np.array(size, np.int32))]
+        return computed(b, rng, b.operator(kind, operands, shape, **x.quantization, **options))
+
+    return one(case)
+
+
 def same_scale(kind: str, dtype: str) -> Case:
     """A sum whose operands have one scale, for which the NPU has registers of its own."""
 
@@ -126,6 +143,8 @@ MOVEMENT: dict[str, Case] = {
         if movement.has_reference(case, kind)
     },
     "large pad": one(large_pad),
+    "RESIZE_BILINEAR to multiples": whole_resize("RESIZE_BILINEAR"),
+    "RESIZE_NEAREST to multiples": whole_resize("RESIZE_NEAREST_NEIGHBOR"),
     "large transpose": one(large_transpose),
 }
 ELEMENTWISE: dict[str, Case] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tinyaot.compiler.graph import Graph, Node
-from tinyaot.compiler.npu import elementwise, movement, reduction, windows
+from tinyaot.compiler.npu import elementwise, movement, reduction, resize, windows
 from tinyaot.compiler.npu.operands import LARGEST, Unsupported
 from tinyaot.schedules.workload import (
     Add,
@@ -18,6 +18,7 @@ from tinyaot.schedules.workload import (
     DepthwiseConv2D,
     Extremum,
     FullyConnected,
+    LinearResize,
     Lookup,
     Mean,
     Multiply,
@@ -26,6 +27,7 @@ from tinyaot.schedules.workload import (
     Rearrange,
     Requantize,
     Reshape,
+    ResizeBilinear,
     Softmax,
     Transpose,
     Workload,
@@ -73,6 +75,7 @@ _RULES: dict[type[Workload], Rule] = {
     DepthwiseConv2D: windows.depthwise,
     Extremum: elementwise.extremum,
     FullyConnected: windows.fully_connected,
+    LinearResize: resize.linear,
     Lookup: elementwise.lookup,
     Mean: reduction.mean,
     Multiply: elementwise.multiply,
@@ -84,6 +87,7 @@ _RULES: dict[type[Workload], Rule] = {
     ReduceExtreme: reduction.extreme,
     Requantize: elementwise.requantize,
     Reshape: lambda node, graph: [],
+    ResizeBilinear: resize.bilinear,
     Softmax: reduction.softmax,
     Transpose: movement.transpose,
     TransposeConv2D: windows.transpose_conv2d,

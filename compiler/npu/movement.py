@@ -89,14 +89,14 @@ def _moves(
     """Element (i0, i1, ...) of the output is element offset + places[0][i0] + places[1][i1] + ...
     of the input."""
     source, target = graph.tensors[node.inputs[0]], graph.tensors[node.output]
-    runs = [
-        _runs(axis, step)
+    parts_of = [
+        runs(axis, step)
         for axis, step in zip(places, _row_major([len(axis) for axis in places]), strict=True)
     ]
-    if math.prod(map(len, runs)) > MOST_PARTS:
+    if math.prod(map(len, parts_of)) > MOST_PARTS:
         raise Unsupported(f"elements that are moved in more than {MOST_PARTS} regular parts")
     operations: list[Operation] = []
-    for parts in itertools.product(*runs):
+    for parts in itertools.product(*parts_of):
         read = offset + sum(part[1] for part in parts)
         written = sum(part[3] for part in parts)
         axes = _merged([(count, one, other) for count, _, one, _, other in parts if count > 1])
@@ -106,24 +106,38 @@ def _moves(
     return operations
 
 
-def _runs(places: NDArray[np.int64], step: int) -> list[Run]:
-    """The places of an axis in as few runs as can be found; the output has them `step` apart."""
+def runs(places: NDArray[np.int64], step: int, kinds: Sequence[object] | None = None) -> list[Run]:
+    """The places of an axis in as few runs as can be found.
+
+    Args:
+        places: in the source, by index.
+        step: elements from one index to the next in the target.
+        kinds: of each index; those of a run are of one kind.
+    """
+    own = list(places.tolist())
+    alike = [*kinds] if kinds is not None else [None] * len(own)
     found: list[list[Run]] = []
-    for period in range(1, min(_LONGEST_PERIOD, len(places)) + 1):
-        runs: list[Run] = []
+    for period in range(1, min(_LONGEST_PERIOD, len(own)) + 1):
+        parts: list[Run] = []
         for first in range(period):
-            own = places[first::period].tolist()
+            indices = range(first, len(own), period)
             start = 0
-            while start < len(own):
+            while start < len(indices):
                 end = start + 1
-                distance = own[end] - own[start] if end < len(own) else 0
-                while end < len(own) and own[end] - own[end - 1] == distance > 0:
+                distance = own[indices[end]] - own[indices[start]] if end < len(indices) else 0
+                while (
+                    end < len(indices)
+                    and own[indices[end]] - own[indices[end - 1]] == distance > 0
+                    and alike[indices[end]] == alike[indices[start]]
+                ):
                     end += 1
-                at = (first + start * period) * step
-                runs.append((end - start, own[start], distance, at, period * step))
+                if end - start == 1:
+                    distance = 0
+                at = indices[start]
+                parts.append((end - start, own[at], distance, at * step, period * step))
                 start = end
-        found.append(runs)
-        if len(runs) == 1:
+        found.append(parts)
+        if len(parts) == 1:
             break
     return min(found, key=len)
 
