@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from tinyaot.compiler.npu.operands import (
     channel_scales,
     feature_map,
     image,
+    strided,
 )
 from tinyaot.schedules.workload import Conv2D, DepthwiseConv2D, FullyConnected, Pool2D
 from tinyaot.schedules.workload_sequence import TransposeConv2D
@@ -93,49 +96,116 @@ def depthwise(node: Node, graph: Graph) -> list[Operation]:
     return operations
 
 
+@dataclass(frozen=True)
+class _Phase:
+    """The outputs of a transposed convolution on an axis that read the same part of its kernel.
+
+    Attributes:
+        first, count: of the outputs; they are a stride apart.
+        tap: the first element of the kernel, the others are a stride apart.
+        begin, end: the inputs that are read.
+        before, after: padding that is read.
+    """
+
+    first: int
+    count: int
+    tap: int
+    begin: int
+    end: int
+    before: int
+    after: int
+
+
 def transpose_conv2d(node: Node, graph: Graph) -> list[Operation]:
-    """A convolution over the input with zeros between its elements."""
+    """A convolution for each place between two inputs, with the part of the kernel that falls
+    there: the NPU can also put zeros between inputs, but multiplies by them then."""
     w = node.workload
     assert isinstance(w, TransposeConv2D)
     if w.dtype != "int8":
         raise Unsupported(f"transpose_conv2d of {w.dtype}")
-    if w.strides not in ((2, 2), (1, 1)):
-        raise Unsupported(f"strides {w.strides} of a transposed convolution: the NPU has 1 and 2")
     weights = node.constants["weight"]
     _check_accumulators(node, weights, (1, 2, 3))
-    (height, width), stride = w.kernel, w.strides[0]
-    top, left = height - 1 - w.padding[0], width - 1 - w.padding[1]
-    if min(top, left) < 0:
-        raise Unsupported(f"padding {w.padding} is as large as the kernel")
+    rows, columns = (_phases(w, axis) for axis in (0, 1))
+    source, target = graph.tensors[node.inputs[0]], graph.tensors[node.output]
+    batch, high, wide, inputs = w.input_shape
+    _, tall, broad, outputs = w.output_shape
+    (down, right), parts = w.strides, len(rows) * len(columns)
+    if batch * parts > MOST_PARTS:
+        raise Unsupported(f"strides {w.strides} of a transposed convolution of {batch} images")
+    # Each phase once, for all images: they share weights.
+    kernels = {
+        (row.tap, column.tap): np.ascontiguousarray(
+            _taken(weights, row.tap, down, column.tap, right)
+        )
+        for row, column in itertools.product(rows, columns)
+    }
+    bias, scales = node.constants["bias"], channel_scales(node)
     operations = []
-    for ifm, ofm in _images(node, graph, (w.input_zero_point, w.output_zero_point)):
-        # Zeros between and after the inputs, and a convolution with the kernel turned around.
-        ends = [
-            ofm.shape[axis] - 1 + w.kernel[axis] - before - ifm.shape[axis] * stride
-            for axis, before in ((0, top), (1, left))
-        ]
-        if min(ends) < 0 and stride == 2 and min(ends) < -1:
-            raise Unsupported("a transposed convolution that leaves out inputs")
-        padding = (top, left, max(ends[0], 0), max(ends[1], 0))
-        _check_window(w.kernel, (1, 1), (1, 1), padding)
+    for index, row, column in itertools.product(range(batch), rows, columns):
+        kernel = kernels[row.tap, column.tap]
+        padding = (row.before, column.before, row.after, column.after)
+        size = kernel.shape[1:3]
+        _check_window((size[0], size[1]), (1, 1), (1, 1), padding)
+        ifm = feature_map(
+            source,
+            (high, wide, inputs),
+            w.input_zero_point,
+            offset=index * high * wide * inputs,
+        )
+        ofm = strided(
+            target,
+            (row.count, column.count, outputs),
+            (down * broad * outputs, right * outputs),
+            w.output_zero_point,
+            offset=((index * tall + row.first) * broad + column.first) * outputs,
+        )
         operations.append(
             Operation(
                 "conv2d",
-                ifm,
+                ifm.part((row.begin, row.end), (column.begin, column.end)),
                 ofm,
-                kernel=w.kernel,
+                kernel=(size[0], size[1]),
                 padding=padding,
-                weights=weights[:, ::-1, ::-1],
-                bias=node.constants["bias"],
-                scales=channel_scales(node),
+                weights=kernel,
+                bias=bias,
+                scales=scales,
                 clamp=w.clamp,
                 rounding=ROUNDING[w.rounding],
-                upscale="zeros" if stride == 2 else "none",
                 origin=node.origin,
-                macs=w.macs // w.input_shape[0],
+                macs=w.macs // (batch * parts),
             )
         )
     return operations
+
+
+def _phases(w: TransposeConv2D, axis: int) -> list[_Phase]:
+    """Output o reads element k of the kernel from input i where o + padding = i * stride + k."""
+    stride, padding, extent = w.strides[axis], w.padding[axis], w.kernel[axis]
+    inputs, outputs = w.input_shape[1 + axis], w.output_shape[1 + axis]
+    phases = []
+    for tap in range(stride):
+        first = (tap - padding) % stride
+        count = -(-(outputs - first) // stride)
+        if count < 1:
+            continue
+        taps = max(-(-(extent - tap) // stride), 1)
+        newest = (first + padding - tap) // stride
+        begin, end = newest - taps + 1, newest + count
+        if begin >= inputs:
+            raise Unsupported("a transposed convolution of which some outputs read no input")
+        before, after = max(-begin, 0), max(end - inputs, 0)
+        phases.append(_Phase(first, count, tap, max(begin, 0), min(end, inputs), before, after))
+    return phases
+
+
+def _taken(weights: NDArray[Any], top: int, down: int, left: int, right: int) -> NDArray[Any]:
+    """Every so many elements of a kernel, turned around; zero where there are none."""
+    part = weights[:, top::down, left::right][:, ::-1, ::-1]
+    if 0 in part.shape:
+        return np.zeros(
+            (len(weights), max(part.shape[1], 1), max(part.shape[2], 1), weights.shape[3]), np.int8
+        )
+    return part
 
 
 def fully_connected(node: Node, graph: Graph) -> list[Operation]:

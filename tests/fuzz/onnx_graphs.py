@@ -508,6 +508,8 @@ def _transpose(d: _Drawing) -> str | None:
 
 def _reshape(d: _Drawing) -> str | None:
     shape = list(d.shape(d.x))
+    if len(shape) < 2:
+        return None
     place = int(d.rng.integers(1, len(shape)))
     target = [*shape[:place], -1] if d.maybe(0.5) else [*shape[:place], 1, *shape[place:]]
     if len(target) > 5:

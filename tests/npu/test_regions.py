@@ -101,6 +101,30 @@ def test_many_random_graphs(name: str) -> None:
     assert fuzz(range(2000, 2500), get_npu(name)) == []
 
 
+@pytest.mark.campaign
+@pytest.mark.parametrize("name", ["ethos-u55-128", "ethos-u65-256"])
+def test_many_random_onnx_graphs(name: str) -> None:
+    pytest.importorskip("onnx", reason="needs the extra onnx")
+    from fuzz import onnx_graphs
+
+    from tinyaot.compiler.npu.partition import partition
+
+    failed, compared = [], 0
+    for seed in range(250):
+        batch = onnx_graphs.Batch()
+        onnx_graphs.draw_graph(batch, seed)
+        try:
+            graph = graph_of(batch.model().SerializeToString())
+        except TinyaotError:
+            continue
+        parts = partition(graph, get_npu(name))
+        compared += bool(parts.regions)
+        if parts.regions and _differing(graph, parts, 2):
+            failed.append(seed)
+    assert failed == []
+    assert compared > 125
+
+
 def _residual() -> Graph:
     """Convolutions with a residual sum, on images tall enough to be cut into stripes."""
     builder, rng = TFLiteBuilder(), np.random.default_rng(3)
