@@ -63,6 +63,7 @@ _RULE_MODULES = (
     "tinyaot.schedules.cortex_m.mve_matrices",
     "tinyaot.schedules.cortex_m.mve_products",
     "tinyaot.schedules.cortex_m.mve_reduction",
+    "tinyaot.schedules.cortex_m.mve_wide",
 )
 
 

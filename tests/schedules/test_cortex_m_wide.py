@@ -83,10 +83,13 @@ MAKERS: tuple[Callable[[Random], Case], ...] = (any_convolution, along_time, poi
 RULES = {
     "cortex-m4": "cortex_m.dsp_wide",
     "cortex-m33": "cortex_m.dsp_wide",
+    "cortex-m55": "cortex_m.mve_wide",
 }
 
 
-@pytest.mark.parametrize(("target", "repeats"), [("cortex-m4", 12), ("cortex-m33", 2)])
+@pytest.mark.parametrize(
+    ("target", "repeats"), [("cortex-m4", 8), ("cortex-m33", 2), ("cortex-m55", 8)]
+)
 def test_on_a_core(target: str, repeats: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(repeats)
     cases = [make(rng) for make in MAKERS for _ in range(repeats)]
