@@ -20,7 +20,9 @@ from tinyaot.compiler.transform import prepare_for_processor, simplify
 from tinyaot.compiler.tuning.lookup import Records, tuned_picks
 from tinyaot.schedules.registry import Decisions
 from tinyaot.schedules.workload import Workload
+from tinyaot.schedules.workload_npu import NpuRegion
 from tinyaot.targets import Program, Target, TinyaotError
+from tinyaot.targets.ethos_u.vela import has_cache
 
 Progress = Callable[[str], None]
 
@@ -105,8 +107,8 @@ def lower(
     progress("plan memory")
     layout = plan_memory(graph, operators)
     dumped.write("memory.txt", layout.format)
-    if target.npu is not None and target.npu.arena_size is not None:
-        check_size(layout, target.npu.arena_size)
+    if parts is not None:
+        _check_memory(parts, layout, target)
     progress("emit")
     program = emit_program(graph, operators, layout, target)
     for file in program.files:
@@ -128,6 +130,30 @@ def lower(
         chosen,
         tuple(notes),
     )
+
+
+def _check_memory(parts: Partition, layout: MemoryLayout, target: Target) -> None:
+    """Holds a model against the SRAM beside the NPU: the arena, or the NPU's own.
+
+    Raises:
+        TinyaotError: it needs more.
+    """
+    npu = target.npu
+    if npu is None or npu.sram_limit is None or not parts.regions:
+        return
+    if not has_cache(npu):
+        if npu.arena_size is not None:
+            check_size(layout, npu.arena_size)
+        return
+    for region in parts.regions.values():
+        if isinstance(region.node.workload, NpuRegion):
+            needed = region.node.workload.cache
+            if needed > npu.sram_limit:
+                raise TinyaotError(
+                    f"{region.node.origin} needs {needed} bytes of the NPU's SRAM and there are "
+                    f"{npu.sram_limit}",
+                    "take tinyaot's own code, which keeps to what there is: --npu-codegen own",
+                )
 
 
 def _kernel_text(operator: Operator) -> str:

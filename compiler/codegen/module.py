@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tinyaot.compiler.codegen.c import CFunction, c_type
 from tinyaot.compiler.graph import Graph, Node, Tensor
 from tinyaot.compiler.memory.layout import MemoryLayout
+from tinyaot.compiler.npu.kernel import CACHE_ARRAY
 from tinyaot.compiler.scheduling import Operator
 from tinyaot.schedules.workload_npu import NpuRegion
 from tinyaot.targets import Port, Program, Target
@@ -131,6 +132,8 @@ def emit_program(
         "headers": _headers(operators, graph),
         "alignment": alignment,
         "npu": npu,
+        "npu_cache": CACHE_ARRAY,
+        "npu_cache_size": max((one.cache for one in _regions(operators)), default=0),
         "states": states,
         "state_size": sum(graph.tensors[state.tensor].nbytes for state in graph.states),
         "kernels": kernels,
@@ -156,6 +159,11 @@ def emit_program(
         functions=tuple(kernel_names),
         npu=npu,
     )
+
+
+def _regions(operators: Sequence[Operator]) -> list[NpuRegion]:
+    workloads = (operator.node.workload for operator in operators)
+    return [one for one in workloads if isinstance(one, NpuRegion)]
 
 
 def identifier(text: str) -> str:

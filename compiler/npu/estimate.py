@@ -39,7 +39,7 @@ _KINDS = {
     "elementwise shr": "shift_right",
 }
 _UPSCALE = ("none", "nearest", "zeros")
-_CONSTANTS = 0
+_CONSTANTS, _CACHE = 0, 2
 
 
 @dataclass(frozen=True)
@@ -146,6 +146,9 @@ def _job(op: Operation) -> vela.Job:
         part_kernel=op.kernel.part_kernel,
         table=op.uses_table,
         upscale=_UPSCALE[op.upscale],
+        ifm_outside=op.ifm.region != _CACHE,
+        ifm2_outside=op.ifm2 is not None and op.ifm2.region != _CACHE,
+        ofm_outside=op.ofm.region != _CACHE,
         weights_in_arena=op.weights is not None and op.weights.region != _CONSTANTS,
         weight_bytes=_bytes(op.weights),
         scale_bytes=_bytes(op.scales) if op.weights is not None else 0,

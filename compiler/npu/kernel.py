@@ -14,6 +14,9 @@ from tinyaot.schedules.workload_npu import NpuRegion
 
 DRIVER_HEADER = "ethosu_driver.h"
 
+CACHE_ARRAY = "npu_cache"
+"""The array that all regions use of an SRAM beside the NPU."""
+
 ALIGNMENT = 16
 """Of what the driver gets pointers to."""
 
@@ -49,8 +52,8 @@ def region_kernel(node: Node, graph: Graph) -> tuple[Kernel, CFunction]:
     constants = [Parameter(name, "uint8_t", array.nbytes) for name, array in node.constants.items()]
     weights = node.constants["weights"].nbytes
     workspace = "workspace" if workload.workspace else "weights"
-    # The cache is in the workspace: the accelerators here work with one SRAM.
-    pointers = [("weights", weights), (workspace, workload.workspace), (workspace, 0)]
+    cache = CACHE_ARRAY if workload.cache else workspace
+    pointers = [("weights", weights), (workspace, workload.workspace), (cache, workload.cache)]
     pointers += [(one.name, one.size) for one in (*inputs, *outputs)]
     body = _BODY.format(
         count=len(pointers),

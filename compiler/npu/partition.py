@@ -6,14 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tinyaot.compiler.graph import Graph, Node
+from tinyaot.compiler.npu.emit import FIRST_PORT, MOST_REGIONS, CompiledRegion
 from tinyaot.compiler.npu.lower import lower
 from tinyaot.compiler.npu.operands import Unsupported
-from tinyaot.compiler.npu.region import (
-    FIRST_PORT,
-    MOST_REGIONS,
-    CompiledRegion,
-    RegionCompiler,
-)
+from tinyaot.compiler.npu.region import RegionCompiler
 from tinyaot.compiler.npu.subgraph import compile_group, vela_refusal
 from tinyaot.compiler.npu.tuned import NpuRecords
 from tinyaot.schedules.registry import Decisions

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 
 from tinyaot.schedules.ethos_u.blocks import BlockChoice, choose_block, unpack
 from tinyaot.schedules.ethos_u.cascade import Cascade, apply_cascade, find_cascades
-from tinyaot.schedules.ethos_u.memory import usage
+from tinyaot.schedules.ethos_u.memory import spill, usage
 from tinyaot.schedules.ethos_u.slices import can_slice, slice_operation
 from tinyaot.schedules.ethos_u.streaming import (
+    SRAM_PRICE,
     Streaming,
     StreamingPlanner,
     Transfer,
@@ -147,34 +148,48 @@ class Planner:
         self._sliced: dict[tuple[int, int], list[Operation] | None] = {}
         self._depths: dict[tuple[int, int, int], int] = {}
 
-    def plan(self, knobs: Mapping[int, Decisions] | None = None) -> Plan:
+    def plan(self, knobs: Mapping[int, Decisions] | None = None, limit: int | None = None) -> Plan:
         """The plan.
 
         Args:
             knobs: for some operations, by number, values of some of `KNOBS`.
+            limit: bytes of SRAM, if it is to be another one.
 
         Raises:
             ValueError: a value is not valid; says which.
         """
         given = knobs or {}
+        room = self._limit if limit is None else limit
         for number, values in given.items():
             self.check(number, values)
         operations = self._cascaded(given)
-        if self._limit is not None or self._npu.optimise == "size":
-            operations = find_cascades(
-                operations,
-                self._external,
-                lambda ops: self._schedule(ops, given, False).streaming.cycles,
-                self._limit,
-            )
+        ways = [operations]
+        if room is not None or self._npu.optimise == "size":
+            ways = [
+                find_cascades(
+                    operations,
+                    self._external,
+                    lambda ops: self._schedule(ops, given, room, False).streaming.cycles,
+                    room,
+                )
+            ]
+        if room is not None and vela.has_cache(self._npu):
+            if self._npu.optimise == "performance":
+                ways.append(operations)
+            ways = [spill(way, self._external, room) for way in ways]
+        plans = [self._planned(way, given, room) for way in ways]
+        return min(plans, key=lambda plan: plan.streaming.cycles).plan()
+
+    def _planned(
+        self, operations: Sequence[Operation], given: Mapping[int, Decisions], room: int | None
+    ) -> _Schedule:
         decided = {
             one.number: count
             for one in operations
             if (count := given.get(one.number, {}).get(SLICES)) is not None
         }
-        best = self._schedule(self._cut(operations, decided), given, True)
-        best = self._find_slices(operations, decided, given, best)
-        return best.plan()
+        best = self._schedule(self._cut(operations, decided), given, room, True)
+        return self._find_slices(operations, decided, given, room, best)
 
     def check(self, number: int, values: Decisions) -> None:
         """Whether the knobs of an operation are valid.
@@ -235,6 +250,7 @@ class Planner:
         operations: Sequence[Operation],
         decided: dict[int, int],
         given: Mapping[int, Decisions],
+        room: int | None,
         best: _Schedule,
     ) -> _Schedule:
         """Slices where the estimate gains, the largest weights first."""
@@ -254,13 +270,17 @@ class Planner:
                 if self._slices(one, count) is None:
                     continue
                 trial = {**counts, one.number: count}
-                found = self._schedule(self._cut(operations, trial), given, True)
+                found = self._schedule(self._cut(operations, trial), given, room, True)
                 if found.streaming.price < best.streaming.price * _GAIN:
                     best, counts = found, trial
         return best
 
     def _schedule(
-        self, operations: Sequence[Operation], given: Mapping[int, Decisions], thorough: bool
+        self,
+        operations: Sequence[Operation],
+        given: Mapping[int, Decisions],
+        room: int | None,
+        thorough: bool,
     ) -> _Schedule:
         """Blocks, and which weights are copied before which operation."""
         groups = _groups(operations)
@@ -295,6 +315,9 @@ class Planner:
             transfers,
             usage(operations, self._external),
             self._npu,
+            room,
+            # Nobody else uses an SRAM of that size of the accelerator's own.
+            0.0 if room is not None and vela.has_cache(self._npu) else SRAM_PRICE,
         )
         streaming = planner.plan([*forced, *[True] * len(tables)], thorough)
         return _Schedule(list(operations), pairs, group_of, streaming, slots, tables)

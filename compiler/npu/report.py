@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tinyaot.compiler.npu.emit import CompiledRegion
 from tinyaot.compiler.npu.estimate import estimate_stream
 from tinyaot.compiler.npu.partition import Fallback, Partition
-from tinyaot.compiler.npu.region import CompiledRegion
 from tinyaot.compiler.npu.tuned import DEFAULT
 from tinyaot.schedules.ethos_u.memory import usage
-from tinyaot.schedules.workload_npu import NpuRegion
 from tinyaot.targets import TinyaotError
 from tinyaot.targets.ethos_u.accelerator import Npu
 from tinyaot.targets.ethos_u.ports import transferred_bytes
@@ -54,7 +53,8 @@ class NpuReport:
         accelerator, system, memory: names.
         operations: in the order they run.
         cycles: estimated, transfers and waits included.
-        sram_bytes: the largest workspace; inputs and outputs lie outside.
+        sram_bytes: the most that a region takes of the SRAM beside the NPU: of the arena, without
+            inputs and outputs, or of the NPU's own.
         flash_bytes: weights, tables and commands.
         dma_bytes: copied from flash to SRAM.
         fallbacks: what stays on the CPU.
@@ -103,8 +103,7 @@ def npu_report(parts: Partition, npu: Npu) -> NpuReport:
             cycles += estimate.cycles
             dma += estimate.dma_bytes
         flash += sum(array.nbytes for array in region.node.constants.values())
-        assert isinstance(region.node.workload, NpuRegion)
-        sram = max(sram, region.node.workload.workspace)
+        sram = max(sram, region.sram_bytes)
     return NpuReport(
         npu.name,
         npu.system,
@@ -195,7 +194,7 @@ def vela_figures(network: bytes, npu: Npu) -> VelaFigures | None:
             memory=npu.memory,
             config=config,
             optimise=npu.optimise,
-            arena_bytes=npu.arena_size,
+            arena_bytes=npu.sram_limit,
         )
     except TinyaotError:
         return None

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyaot.compiler.graph import Graph, Node
-from tinyaot.compiler.npu.region import CONSTANTS, FIRST_PORT, WORKSPACE
+from tinyaot.compiler.npu.emit import CACHE, CONSTANTS, FIRST_PORT, WORKSPACE
 from tinyaot.compiler.reference import evaluate_node
 from tinyaot.schedules.workload_npu import NpuRegion
 
@@ -61,6 +61,7 @@ def run_region(node: Node, inputs: Sequence[Array]) -> list[NDArray[np.uint8]]:
     regions = {
         CONSTANTS: node.constants["weights"].copy(),
         WORKSPACE: np.zeros(max(workload.workspace, 16), np.uint8),
+        CACHE: np.zeros(max(workload.cache, 16), np.uint8),
     }
     ports = [np.frombuffer(array.tobytes(), np.uint8).copy() for array in inputs]
     outputs = [np.zeros(size, np.uint8) for size in workload.output_sizes]

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyaot.compiler.graph import Graph, Node, Tensor
+from tinyaot.compiler.npu.emit import CompiledRegion
 from tinyaot.compiler.npu.estimate import estimate_stream
-from tinyaot.compiler.npu.region import CompiledRegion, compile_region
+from tinyaot.compiler.npu.region import compile_region
 from tinyaot.compiler.npu.tuned import NpuRecords
 from tinyaot.schedules.registry import Decisions
 from tinyaot.schedules.workload import Constant, Workload
@@ -55,7 +56,7 @@ def compile_subgraph(network: bytes, npu: Npu) -> CompiledNetwork:
         memory=npu.memory,
         config=npu.config_file.read_text(encoding="utf-8"),
         optimise=npu.optimise,
-        arena_bytes=npu.arena_size,
+        arena_bytes=npu.sram_limit,
     )
 
 
@@ -97,24 +98,18 @@ def compile_group(
     except TinyaotError as error:
         return replace(own, choice=f"own code; Vela refuses: {error.message}")
     cycles = [estimate_stream(region.stream, npu).cycles for region in (own, vela)]
-    sram = [_workspace(region) for region in (own, vela)]
+    sram = [region.sram_bytes for region in (own, vela)]
     text = (
         f"{cycles[0]:,} estimated cycles and {sram[0]:,} bytes of SRAM by own code, "
         f"{cycles[1]:,} and {sram[1]:,} by Vela's"
     )
     order = [(sram[one], cycles[one]) if npu.optimise == "size" else cycles[one] for one in (0, 1)]
-    fits = [npu.arena_size is None or size <= npu.arena_size for size in sram]
+    fits = [npu.sram_limit is None or size <= npu.sram_limit for size in sram]
     if not fits[1] or (fits[0] and order[0] <= order[1]):  # type: ignore[operator]
         return replace(own, choice=f"own code: {text}")
     if not _agree(own, vela, npu):
         return replace(own, choice=f"own code: {text}, but it computes something else")
     return replace(vela, choice=f"Vela's code: {text}")
-
-
-def _workspace(region: CompiledRegion) -> int:
-    workload = region.node.workload
-    assert isinstance(workload, NpuRegion)
-    return workload.workspace + workload.cache
 
 
 def _agree(own: CompiledRegion, vela: CompiledRegion, npu: Npu) -> bool:

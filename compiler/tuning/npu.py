@@ -22,7 +22,7 @@ from tinyaot.compiler.graph import Graph
 from tinyaot.compiler.npu.estimate import StreamEstimate, estimate_stream
 from tinyaot.compiler.npu.partition import group_compilers
 from tinyaot.compiler.npu.plan import BLOCK, CASCADE, COPIED, SLICES, STRIPE
-from tinyaot.compiler.npu.region import CompiledRegion, RegionCompiler
+from tinyaot.compiler.npu.region import RegionCompiler
 from tinyaot.compiler.npu.simulate import run_region
 from tinyaot.compiler.npu.tuned import RULE, NpuRecords, knobs_of
 from tinyaot.compiler.reference import evaluate
@@ -37,7 +37,7 @@ from tinyaot.compiler.tuning.records import (
 )
 from tinyaot.schedules.ethos_u.blocks import pack, ranked_blocks
 from tinyaot.schedules.registry import Decisions
-from tinyaot.schedules.workload_npu import NpuOperation, NpuRegion
+from tinyaot.schedules.workload_npu import NpuOperation
 from tinyaot.targets import TinyaotError
 from tinyaot.targets.ethos_u.accelerator import Npu, configure, get_npu
 
@@ -104,7 +104,7 @@ class GroupState:
             region = self.compiler.compile(knobs)
         except ValueError as error:
             return Trial(BUILD, error=str(error))
-        workspace = _workspace(region)
+        workspace = region.sram_bytes
         try:
             for inputs, expected in zip(self.inputs, self.expected, strict=True):
                 if [one.tobytes() for one in run_region(region.node, inputs)] != expected:
@@ -366,11 +366,6 @@ def _is_valid(state: GroupState, place: int, knobs: Decisions) -> bool:
 
 def _frozen(knobs: Decisions) -> Frozen:
     return tuple(sorted(knobs.items()))
-
-
-def _workspace(region: CompiledRegion) -> int:
-    assert isinstance(region.node.workload, NpuRegion)
-    return region.node.workload.workspace
 
 
 def _total(estimate: StreamEstimate) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tinyaot.targets.ethos_u.operation import ELEMENTWISE, FeatureMap, Operation
 
@@ -37,6 +37,44 @@ def _end(fm: FeatureMap) -> int:
     return fm.offset + last + depth * fm.itemsize
 
 
+def mark_outside(operations: Sequence[Operation], storages: Collection[str]) -> list[Operation]:
+    """Operations some of whose feature maps lie outside the accelerator's own SRAM."""
+
+    def marked(fm: FeatureMap) -> FeatureMap:
+        return replace(fm, outside=True) if fm.storage in storages else fm
+
+    return [
+        replace(
+            one,
+            ifm=marked(one.ifm),
+            ifm2=None if one.ifm2 is None else marked(one.ifm2),
+            ofm=marked(one.ofm),
+        )
+        for one in operations
+    ]
+
+
+def spill(
+    operations: Sequence[Operation], external: Collection[str], limit: int
+) -> list[Operation]:
+    """Operations whose feature maps take no more of the accelerator's own SRAM than there is: the
+    largest of those at the peak lie outside."""
+    result = list(operations)
+    while True:
+        alive = usage(result, external)
+        peak = max(alive, default=0)
+        if peak <= limit:
+            return result
+        place = alive.index(peak)
+        lives = lifetimes(result, {*external, *_outside(result)})
+        here = [name for name, one in lives.items() if one.first <= place <= one.last]
+        result = mark_outside(result, {max(here, key=lambda name: lives[name].nbytes)})
+
+
+def _outside(operations: Sequence[Operation]) -> set[str]:
+    return {fm.storage for one in operations for fm in (*one.inputs, one.ofm) if fm.outside}
+
+
 def in_place(operation: Operation, external: Collection[str]) -> list[str]:
     """The operands that the output of an element-wise operation may overlay."""
     if operation.kind not in ELEMENTWISE or not operation.ofm.is_whole:
@@ -54,8 +92,10 @@ def in_place(operation: Operation, external: Collection[str]) -> list[str]:
 
 
 def usage(operations: Sequence[Operation], external: Collection[str]) -> list[int]:
-    """Bytes alive at each operation, results in place of operands where that is possible."""
+    """Bytes alive at each operation, results in place of operands where that is possible; but for
+    what lies outside the accelerator's own SRAM."""
     alive = [0] * len(operations)
+    external = {*external, *_outside(operations)}
     lives = lifetimes(operations, external)
     for life in lives.values():
         for index in range(life.first, life.last + 1):

@@ -16,7 +16,7 @@ from tinyaot.targets.ethos_u import vela
 from tinyaot.targets.ethos_u.accelerator import Npu
 from tinyaot.targets.ethos_u.timeline import MOST_KERNELS, Timeline
 
-_SRAM_PRICE = 0.3
+SRAM_PRICE = 0.3
 """A tenth more SRAM must save three hundredths of the cycles."""
 _GAIN = 0.9999
 _STEPS = (1, 2, 4, -1, -2)
@@ -72,6 +72,8 @@ class StreamingPlanner:
         transfers: Sequence[Transfer],
         alive: Sequence[int],
         npu: Npu,
+        limit: int | None,
+        price: float = SRAM_PRICE,
     ) -> None:
         """Prepares.
 
@@ -80,11 +82,15 @@ class StreamingPlanner:
             transfers: what can be copied, and at the end of the list what must be.
             alive: bytes of SRAM in use at each operation.
             npu: the accelerator; no copies that need more if it is to save SRAM.
+            limit: bytes of SRAM that there are; None for no limit.
+            price: what SRAM costs: `SRAM_PRICE`, or 0 where it is free up to the limit.
         """
         self._costs = costs
         self._transfers = transfers
         self._alive = alive
         self._npu = npu
+        self._limit = limit
+        self._price = price
         self._base = max(alive, default=0) or 1
         self._times = [vela.copy_cycles(one.nbytes, npu) for one in transfers]
 
@@ -149,9 +155,8 @@ class StreamingPlanner:
             if when is not None and one.buffer
         ]
         sram = max(add_buffers(self._alive, buffers), default=0)
-        price = cycles * (1 + _SRAM_PRICE * (sram / self._base - 1))
-        limit = self._npu.arena_size
-        if limit is not None and sram > max(limit, self._base):
+        price = cycles * (1 + self._price * (sram / self._base - 1))
+        if self._limit is not None and sram > max(self._limit, self._base):
             price = math.inf
         if self._npu.optimise == "size" and sram > self._base:
             price = math.inf

@@ -48,6 +48,16 @@ class Npu:
     only: bool = False
 
     @property
+    def sram_limit(self) -> int | None:
+        """Bytes of SRAM that there are for the model: `arena_size`, or else `arena_cache_size` of
+        the memory mode; None if neither says so.
+
+        Raises:
+            TinyaotError: the memory mode has no number there.
+        """
+        return self.arena_size if self.arena_size is not None else _cache_size(self)
+
+    @property
     def config_file(self) -> Path:
         """The configuration file in use.
 
@@ -55,6 +65,25 @@ class Npu:
             TinyaotError: Vela is not installed.
         """
         return self.config if self.config is not None else _vela_config()
+
+
+@functools.cache
+def _cache_size(npu: Npu) -> int | None:
+    parser = configparser.ConfigParser()
+    parser.read_string(npu.config_file.read_text(encoding="utf-8"))
+    section, seen = f"Memory_Mode.{npu.memory}", set[str]()
+    while parser.has_section(section) and section not in seen:
+        seen.add(section)
+        if parser.has_option(section, "arena_cache_size"):
+            text = parser.get(section, "arena_cache_size")
+            if not text.strip().isdigit():
+                raise TinyaotError(
+                    f"arena_cache_size of {section} in {npu.config_file} is {text!r}",
+                    "give it in bytes",
+                )
+            return int(text)
+        section = parser.get(section, "inherit", fallback="")
+    return None
 
 
 @functools.cache

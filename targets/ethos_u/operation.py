@@ -49,6 +49,8 @@ class FeatureMap:
         bricks: whether the layout is NHCWB16: 16 channels of a column together, then those of the
             next column. Else NHWC.
         rows: the storage holds so many rows, and row y lies at y modulo rows; None for all.
+        outside: whether it lies in the arena where the accelerator has an SRAM of its own beside
+            it (Vela's Dedicated_Sram).
     """
 
     storage: str
@@ -61,6 +63,7 @@ class FeatureMap:
     strides: tuple[int, int] | None = None
     bricks: bool = False
     rows: int | None = None
+    outside: bool = False
 
     @property
     def itemsize(self) -> int:

@@ -110,6 +110,11 @@ def architecture(npu: Npu) -> Any:
         ) from error
 
 
+def has_cache(npu: Npu) -> bool:
+    """Whether the accelerator has an SRAM of its own beside the arena's memory."""
+    return bool(architecture(npu).is_spilling_enabled())
+
+
 def _feature_map(fm: FeatureMap, places: Mapping[str, Place], scale: float | None) -> Any:
     api = _api()
     result = api.NpuFeatureMap()
@@ -333,9 +338,9 @@ class Job:
         block: of the output.
         table: whether it ends in a look-up table.
         upscale: whether the input is doubled.
-        arena_read, arena_written: whether feature maps lie in the arena's memory and not among
-            the constants.
-        weights_in_arena: whether weights have been copied to the cache.
+        ifm_outside, ifm2_outside, ofm_outside: whether they lie in the arena where the accelerator
+            has an SRAM of its own.
+        weights_in_arena: whether weights have been copied to SRAM.
         weight_bytes, scale_bytes: encoded.
         scalar: whether the second operand is one number.
     """
@@ -355,6 +360,9 @@ class Job:
     part_kernel: bool = False
     table: bool = False
     upscale: str = "none"
+    ifm_outside: bool = False
+    ifm2_outside: bool = False
+    ofm_outside: bool = False
     weights_in_arena: bool = False
     weight_bytes: int = 0
     scale_bytes: int = 0
@@ -368,7 +376,8 @@ class Cost:
     Attributes:
         cycles: the largest of the others.
         compute: of the multipliers and the output unit.
-        arena, constants: of the traffic to these memories.
+        arena, constants: of the traffic to these memories; feature maps outside the accelerator's
+            own SRAM lie where the constants do.
         macs: multiply-accumulates done.
     """
 
@@ -404,6 +413,9 @@ def job_of(operation: Operation, block: Shape, **known: Any) -> Job:
         part_kernel=operation.part_kernel,
         table=operation.table is not None,
         upscale=operation.upscale,
+        ifm_outside=operation.ifm.outside,
+        ifm2_outside=operation.ifm2 is not None and operation.ifm2.outside,
+        ofm_outside=operation.ofm.outside,
         scalar=operation.scalar is not None,
         **known,
     )
@@ -507,11 +519,18 @@ def cost(job: Job, npu: Npu) -> Cost:
 
     arch = architecture(npu)
     formats = (TensorFormat.NHWC, TensorFormat.NHCWB16)
-    arena, flash = arch.feature_map_storage_mem_area, arch.permanent_storage_mem_area
+    flash, fast = arch.permanent_storage_mem_area, arch.fast_storage_mem_area
+
+    def area(outside: bool) -> Any:
+        kept = not outside and arch.is_spilling_enabled()
+        return fast if kept else arch.feature_map_storage_mem_area
+
     query = npu_performance.PerformanceQuery(_block_type(job.kind))
     query.ifm_shape = Shape4D(1, *job.ifm)
     query.ifm_format = formats[job.ifm_bricks]
-    query.ifm_memory_area = query.ifm2_memory_area = query.ofm_memory_area = arena
+    query.ifm_memory_area = area(job.ifm_outside)
+    query.ifm2_memory_area = area(job.ifm2_outside)
+    query.ofm_memory_area = area(job.ofm_outside)
     query.ifm_bits = query.ifm2_bits = job.ifm_bits
     if job.ifm2 is not None:
         query.ifm2_shape = Shape4D(1, *((1, 1, 1) if job.scalar else job.ifm2))
@@ -526,7 +545,7 @@ def cost(job: Job, npu: Npu) -> Cost:
     if query.config is None:
         raise ValueError(f"block {job.block} does not fit {npu.name}: {job}")
     query.config.ofm_block = Shape4D(1, *job.block)
-    weights_area = arch.fast_storage_mem_area if job.weights_in_arena else flash
+    weights_area = fast if job.weights_in_arena else flash
     if job.weight_bytes:
         query.const_shape = Shape4D(1, 1, 1, job.ofm[2])
     query.const_memory_area = weights_area
@@ -536,31 +555,40 @@ def cost(job: Job, npu: Npu) -> Cost:
     )
     access = npu_performance.measure_element_access(arch, query)
 
-    def transfer(read: bool, bits: int, elements: float) -> float:
+    traffic: dict[Any, float] = {}
+
+    def transfer(read: bool, bits: int, elements: float, memory: Any) -> None:
         bricks = job.ifm_bricks if read else job.ofm_bricks
         shape = query.ifm_shape if read else query.ofm_shape
         amount = npu_performance._estimate_memory_transfer_efficiency(
             arch,
             read,
-            arena,
+            memory,
             formats[bricks],
             bits,
             query.config.ifm_block if read else query.config.ofm_block,
             shape,
             elements * bits // 8,
         )
-        return float(amount)
+        traffic[memory] = traffic.get(memory, 0.0) + float(amount)
 
-    traffic = {arena: transfer(False, job.ofm_bits, access.ofm_write)}
-    traffic[arena] += sum(transfer(True, job.ifm_bits, count) for count in access.ifm_read)
+    transfer(False, job.ofm_bits, access.ofm_write, query.ofm_memory_area)
+    for count, memory in zip(
+        access.ifm_read, (query.ifm_memory_area, query.ifm2_memory_area), strict=True
+    ):
+        transfer(True, job.ifm_bits, count, memory)
     # Weights are read again for each block of rows and columns.
     constant = job.weight_bytes * max(access.weights_refetch, 1) + job.scale_bytes
     traffic[weights_area] = traffic.get(weights_area, 0.0) + constant
     bandwidth = arch.memory_bandwidths_per_cycle
     cycles = {area: int(bytes_ / bandwidth[area]) for area, bytes_ in traffic.items()}
     compute = int(measured.op_cycles)
-    flash_cycles = cycles.get(flash, 0) if flash != arena else 0
-    arena_cycles = max(count for area, count in cycles.items() if area != flash or flash == arena)
+    # Where all lies in one memory, nothing is beside it.
+    apart = flash != fast
+    flash_cycles = cycles.get(flash, 0) if apart else 0
+    arena_cycles = max(
+        (n for memory, n in cycles.items() if memory != flash or not apart), default=0
+    )
     return Cost(
         max(compute, arena_cycles, flash_cycles),
         compute,

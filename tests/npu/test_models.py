@@ -13,6 +13,7 @@ from tflite_builder import Tensor, TFLiteBuilder
 
 from tinyaot.compiler import compile_model
 from tinyaot.compiler.oracle import random_inputs
+from tinyaot.schedules.workload_npu import NpuRegion
 
 pytestmark = [
     pytest.mark.skipif(
@@ -115,6 +116,22 @@ def _normalized(builder: TFLiteBuilder, x: Tensor) -> Tensor:
 def test_a_mixed_model_on_the_host(tmp_path: Path) -> None:
     path = mixed(tmp_path / "mixed.tflite")
     assert differing(path, "cortex-m4+ethos-u65-512", "ethosu-model", 5) == 0
+
+
+@needs_cc
+@pytest.mark.parametrize("codegen", ["own", "vela"])
+def test_a_mixed_model_beside_an_sram_of_the_npu(tmp_path: Path, codegen: str) -> None:
+    path, options = mixed(tmp_path / "mixed.tflite"), {"memory": "Dedicated_Sram_256KB"}
+    options |= {"system": "Ethos_U65_High_End", "codegen": codegen}
+    assert differing(path, "cortex-m4+ethos-u65-256", "ethosu-model", 3, **options) == 0
+    compiled = compile_model(path, "cortex-m4+ethos-u65-256", npu=options)
+    regions = [
+        node.workload for node in compiled.graph.nodes if isinstance(node.workload, NpuRegion)
+    ]
+    largest = max(region.cache for region in regions)
+    assert largest > 0
+    source = compiled.program.files[f"tinyaot_{compiled.graph.name}.c"]
+    assert f'(".bss.tinyaot_npu_cache") static uint8_t npu_cache[{largest}];' in source
 
 
 @needs_arm

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,16 +16,17 @@ from tflite_builder import TFLiteBuilder
 from tinyaot.compiler.frontend import import_model
 from tinyaot.compiler.graph import Graph
 from tinyaot.compiler.legalize import legalize
+from tinyaot.compiler.npu.emit import CompiledRegion
 from tinyaot.compiler.npu.estimate import estimate_stream
-from tinyaot.compiler.npu.region import CompiledRegion
 from tinyaot.compiler.oracle import random_inputs
 from tinyaot.compiler.reference import evaluate
 from tinyaot.compiler.transform import simplify
 from tinyaot.schedules.ethos_u.blocks import pack
 from tinyaot.schedules.registry import Decisions
 from tinyaot.schedules.workload import Workload
+from tinyaot.schedules.workload_npu import NpuRegion
 from tinyaot.targets import TinyaotError
-from tinyaot.targets.ethos_u.accelerator import Npu, get_npu
+from tinyaot.targets.ethos_u.accelerator import Npu, configure, get_npu
 
 if TYPE_CHECKING:
     from tinyaot.compiler.npu.partition import Partition
@@ -255,3 +257,37 @@ def test_knobs_that_are_not_valid_are_named() -> None:
     ):
         with pytest.raises(ValueError, match=problem):
             planner.plan({1: knobs})
+
+
+def dedicated(tmp_path: Path, name: str, nbytes: int) -> Npu:
+    """An accelerator with an SRAM of its own of that size."""
+    npu = get_npu(name)
+    text = npu.config_file.read_text(encoding="utf-8")
+    text += "\n[Memory_Mode.Small]\ninherit=Memory_Mode.Dedicated_Sram\n"
+    path = tmp_path / f"{nbytes}.ini"
+    path.write_text(f"{text}arena_cache_size={nbytes}\n", encoding="utf-8")
+    options = {"system": "Ethos_U65_High_End", "memory": "Small", "codegen": "own"}
+    return configure(npu, config=path, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["ethos-u65-256", "ethos-u65-512"])
+def test_an_sram_of_its_own_is_not_exceeded(tmp_path: Path, name: str) -> None:
+    from tinyaot.compiler.npu.partition import partition
+
+    graph = _residual()
+    outside = []
+    for nbytes in (1 << 18, 9000, 4000, 64):
+        npu = dedicated(tmp_path, name, nbytes)
+        assert npu.sram_limit == nbytes
+        assert differing(graph, npu) == 0
+        (region,) = partition(graph, npu).regions.values()
+        assert isinstance(region.node.workload, NpuRegion)
+        assert region.node.workload.cache <= nbytes
+        outside.append(region.node.workload.workspace)
+        configured = dedicated(tmp_path, name, 1 << 20)
+        limited = replace(configured, arena_size=nbytes)
+        (same,) = partition(graph, limited).regions.values()
+        assert same.node.workload == region.node.workload
+    assert outside[0] == 0
+    assert outside == sorted(outside)
+    assert outside[-1] > 0
