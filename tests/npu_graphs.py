@@ -172,6 +172,10 @@ REDUCTION: dict[str, Case] = {
 WINDOWS: dict[str, Case] = {
     "TRANSPOSE_CONV": one(sequence.transpose_conv),
     "TRANSPOSE_CONV, stride 2": one(doubling_transpose_conv),
+    "CONV_2D int16": one(wide.conv2d),
+    "CONV_2D int16, grouped": one(wide.grouped_conv2d),
+    "DEPTHWISE_CONV_2D int16": one(wide.depthwise_conv2d),
+    "FULLY_CONNECTED int16": one(wide.fully_connected),
     "MAX_POOL_2D int16": one(wide.pool("MAX_POOL_2D")),
     "AVERAGE_POOL_2D int16": one(wide.pool("AVERAGE_POOL_2D")),
 }

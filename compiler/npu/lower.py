@@ -35,7 +35,7 @@ from tinyaot.schedules.workload import (
 from tinyaot.schedules.workload_elementwise import Binary, QuantizedBinary
 from tinyaot.schedules.workload_reduction import Reduce, ReduceExtreme
 from tinyaot.schedules.workload_sequence import TransposeConv2D
-from tinyaot.schedules.workload_wide import WidePool2D, WideRamp, WideRequantize
+from tinyaot.schedules.workload_wide import WideConv2D, WidePool2D, WideRamp, WideRequantize
 from tinyaot.targets.ethos_u.operation import Operation
 
 Rule = Callable[[Node, Graph], list[Operation]]
@@ -91,6 +91,7 @@ _RULES: dict[type[Workload], Rule] = {
     Softmax: reduction.softmax,
     Transpose: movement.transpose,
     TransposeConv2D: windows.transpose_conv2d,
+    WideConv2D: windows.wide_conv2d,
     WidePool2D: windows.pool2d,
     WideRamp: elementwise.ramp,
     WideRequantize: elementwise.wide_requantize,

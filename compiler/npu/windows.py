@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,73 +27,135 @@ from tinyaot.compiler.npu.operands import (
 )
 from tinyaot.schedules.workload import Conv2D, DepthwiseConv2D, FullyConnected, Pool2D
 from tinyaot.schedules.workload_sequence import TransposeConv2D
-from tinyaot.schedules.workload_wide import WidePool2D
+from tinyaot.schedules.workload_wide import WideConv2D, WidePool2D
 from tinyaot.targets.ethos_u.operation import FeatureMap, Operation
+
+_LARGEST_SHIFT = 63
+
+
+@dataclass(frozen=True)
+class _Group:
+    """A convolution on some channels, given by the first and the end; None for all of them."""
+
+    kind: str
+    weights: NDArray[Any]
+    inputs: tuple[int, int] | None = None
+    outputs: tuple[int, int] | None = None
 
 
 def conv2d(node: Node, graph: Graph) -> list[Operation]:
     """One convolution for each image and group."""
     w = node.workload
     assert isinstance(w, Conv2D)
-    weights, bias, scales = node.constants["weight"], node.constants["bias"], channel_scales(node)
+    weights = node.constants["weight"]
     _check_accumulators(node, weights, (1, 2, 3))
-    if w.groups > MOST_PARTS:
-        raise Unsupported(f"{w.groups} groups")
-    operations = []
-    outputs, inputs = len(weights) // w.groups, weights.shape[3]
-    for ifm, ofm in _images(node, graph, (w.input_zero_point, w.output_zero_point)):
-        read, window = _window(ifm, ofm, w.kernel, w.strides, w.dilation, w.padding)
-        for group in range(w.groups):
-            of = slice(group * outputs, (group + 1) * outputs)
-            operations.append(
-                Operation(
-                    "conv2d",
-                    read.part(channels=(group * inputs, (group + 1) * inputs)),
-                    ofm.part(channels=(of.start, of.stop)),
-                    weights=weights[of],
-                    bias=bias[of],
-                    scales=scales[of],
-                    clamp=w.clamp,
-                    rounding=ROUNDING[w.rounding],
-                    origin=node.origin,
-                    macs=w.macs // (w.groups * w.input_shape[0]),
-                    **window,
-                )
-            )
-    return operations
+    zero_points = (w.input_zero_point, w.output_zero_point)
+    return _convolved(node, graph, _grouped(weights, w.groups), zero_points, ROUNDING[w.rounding])
+
+
+def _grouped(weights: NDArray[Any], groups: int) -> list[_Group]:
+    if groups > MOST_PARTS:
+        raise Unsupported(f"{groups} groups")
+    inputs, outputs = weights.shape[3], len(weights) // groups
+    return [
+        _Group(
+            "conv2d",
+            weights[index * outputs : (index + 1) * outputs],
+            (index * inputs, (index + 1) * inputs),
+            (index * outputs, (index + 1) * outputs),
+        )
+        for index in range(groups)
+    ]
 
 
 def depthwise(node: Node, graph: Graph) -> list[Operation]:
     """A depthwise convolution, or a dense one where it has a depth multiplier."""
     w = node.workload
     assert isinstance(w, DepthwiseConv2D)
-    weights, kind = node.constants["weight"], "depthwise"
+    weights = node.constants["weight"]
     _check_accumulators(node, weights, (0, 1))
-    if w.depth_multiplier != 1:
-        # The NPU has no depth multiplier; a convolution whose other weights are 0 is the same.
-        channels, kind = w.output_shape[3], "conv2d"
-        spread = np.zeros((channels, *w.kernel, w.input_shape[3]), np.int8)
-        index = np.arange(channels)
-        spread[index, :, :, index // w.depth_multiplier] = np.moveaxis(weights, -1, 0)
-        weights = spread
+    zero_points = (w.input_zero_point, w.output_zero_point)
+    group = _by_channel(weights, w.input_shape[3])
+    return _convolved(node, graph, [group], zero_points, ROUNDING[w.rounding])
+
+
+def _by_channel(weights: NDArray[Any], inputs: int) -> _Group:
+    """A depthwise convolution of weights (KH, KW, O)."""
+    *kernel, channels = weights.shape
+    if channels == inputs:
+        return _Group("depthwise", weights)
+    # The NPU has no depth multiplier; a convolution whose other weights are 0 is the same.
+    spread = np.zeros((channels, *kernel, inputs), np.int8)
+    index = np.arange(channels)
+    spread[index, :, :, index // (channels // inputs)] = np.moveaxis(weights, -1, 0)
+    return _Group("conv2d", spread)
+
+
+def wide_conv2d(node: Node, graph: Graph) -> list[Operation]:
+    """A convolution or dense layer of int16, which the NPU sums in 40 bits."""
+    w = node.workload
+    assert isinstance(w, WideConv2D)
+    if w.rounding != "reduced":
+        raise Unsupported("a convolution of int16 with a bias of 32 bits")
+    weights = node.constants["weight"]
+    scales = _wide_scales(node)
+    largest = np.abs(weights.astype(np.int64)).sum(axis=(1, 2, 3)) << 15
+    largest = largest + np.abs(node.constants["bias"].astype(np.int64))
+    if largest.max(initial=0) >= 2**39:
+        raise Unsupported("sums may leave 40 bits")
+    # TFLite wraps what leaves 32 bits after it is scaled.
+    if any(
+        int(one) * int(m) >> int(s) >= 2**31 for one, (m, s) in zip(largest, scales, strict=True)
+    ):
+        raise Unsupported("results may leave 32 bits")
+    if w.groups == w.input_shape[3] > 1:
+        groups = [_by_channel(np.moveaxis(weights[..., 0], 0, -1), w.input_shape[3])]
+    else:
+        groups = _grouped(weights, w.groups)
+    return _convolved(node, graph, groups, (0, 0), "natural", scales)
+
+
+def _wide_scales(node: Node) -> NDArray[np.int64]:
+    """Reduced multipliers and right shifts, (O, 2), as the NPU takes them."""
+    pairs = (node.constants["multiplier"], node.constants["shift"])
+    scales = np.stack([array.astype(np.int64) for array in pairs], axis=1)
+    if scales.min(initial=0) < 0 or scales[:, 1].max(initial=0) > _LARGEST_SHIFT:
+        raise Unsupported("a scale that is out of range")
+    return scales
+
+
+def _convolved(
+    node: Node,
+    graph: Graph,
+    groups: Sequence[_Group],
+    zero_points: tuple[int, int],
+    rounding: str,
+    scales: NDArray[np.int64] | None = None,
+) -> list[Operation]:
+    """One operation for each image and group; of a workload with a window."""
+    w: Any = node.workload
+    scales = channel_scales(node) if scales is None else scales
+    bias = node.constants["bias"]
     operations = []
-    for ifm, ofm in _images(node, graph, (w.input_zero_point, w.output_zero_point)):
+    for ifm, ofm in _images(node, graph, zero_points):
         read, window = _window(ifm, ofm, w.kernel, w.strides, w.dilation, w.padding)
-        operations.append(
-            Operation(
-                kind,
-                read,
-                ofm,
-                weights=weights,
-                bias=node.constants["bias"],
-                scales=channel_scales(node),
-                clamp=w.clamp,
-                rounding=ROUNDING[w.rounding],
-                origin=node.origin,
-                macs=w.macs // w.input_shape[0],
-                **window,
+        for group in groups:
+            of = slice(*(group.outputs or (0, len(bias))))
+            operations.append(
+                Operation(
+                    group.kind,
+                    read.part(channels=group.inputs),
+                    ofm.part(channels=group.outputs),
+                    weights=group.weights,
+                    bias=bias[of],
+                    scales=scales[of],
+                    clamp=w.clamp,
+                    rounding=rounding,
+                    origin=node.origin,
+                    macs=w.macs // (len(groups) * w.input_shape[0]),
+                    **window,
+                )
             )
-        )
     return operations
 
 

@@ -493,6 +493,8 @@ def _softmax(d: _Drawing) -> str | None:
 
 def _normalize(d: _Drawing) -> str | None:
     shape = d.shape(d.x)
+    if len(shape) < 2:
+        return None
     if d.maybe(0.6) or len(shape) < 3:
         axis = int(d.rng.integers(1, len(shape)))
         scale, bias = (d.constant(d.rng.normal(1, 0.5, shape[axis:])) for _ in range(2))
