@@ -90,7 +90,10 @@ def whole_resize(kind: str) -> Case:
     """To a multiple of the size, or of its corners' distance, as networks do."""
 
     def case(b: TFLiteBuilder, rng: Rng) -> Tensor:
-        x, factor = image(b, rng), int(rng.choice([2, 2, 2, 4]))
+        x, factor = (
+            image(b, rng),
+            int(rng.choice([2, 2, 4, 8] if kind == "RESIZE_NEAREST_NEIGHBOR" else [2, 2, 4])),
+        )
         mode = str(rng.choice(["AlignCorners", "HalfPixelCenters", ""]))
         corners = mode == "AlignCorners"
         size = [(extent - corners) * factor + corners for extent in x.shape[1:3]]

@@ -33,7 +33,7 @@ Axis = tuple[int, int, int]
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 _LONGEST_PERIOD = 16
-_MOST_DOUBLINGS = 3
+_DOUBLINGS = (1, 3)
 
 
 def concatenate(node: Node, graph: Graph) -> list[Operation]:
@@ -184,13 +184,15 @@ def _copies(
 def _doubled(
     node: Node, graph: Graph, places: Sequence[NDArray[np.int64]]
 ) -> list[Operation] | None:
-    """An image that grows to 2, 4 or 8 times its height and width: the NPU doubles what it reads;
-    None if it is not that."""
+    """An image that grows to 2 or 8 times its height and width: the NPU doubles what it reads. None
+    if it is not that; 4 times are fewer cycles by copies."""
+    if len(places) == 2:
+        places = [*places, np.zeros(1, np.int64)]
     if len(places) != 3:
         return None
     source, target = graph.tensors[node.inputs[0]], graph.tensors[node.output]
     rows, columns, depth = (len(axis) for axis in places)
-    for doublings in range(1, _MOST_DOUBLINGS + 1):
+    for doublings in _DOUBLINGS:
         factor = 1 << doublings
         if rows % factor or columns % factor:
             return None
