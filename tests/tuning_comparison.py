@@ -7,6 +7,7 @@ lets each search ask the table in place of the emulator, with three seeds.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,6 +104,8 @@ def main() -> None:
         print(f"{state.task.name:50} {state.space.size:5} {default:9,.0f} {best:9,.0f} ", end="")
         print(f"{default / best - 1:6.1%}{random:9.1f}", end="")
         print(f"{alone:8.1f}{alone / random:7.2f}{together:10.1f}{together / random:7.2f}")
+    gaps = [(state.default_cost or math.inf) / min(state.trace) - 1 for state in states]
+    print(f"default within 2% of the best: {sum(gap <= 0.02 for gap in gaps)} of {len(states)}")
     for column, words in ((1, "one workload alone"), (2, "all workloads together")):
         halves = int(np.count_nonzero(needed[:, column] <= 0.5 * needed[:, 0]))
         print(f"at most half the trials, {words}: {halves} of {len(states)}")

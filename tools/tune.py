@@ -114,6 +114,14 @@ def tune_command(
             help="Tune also layers of MobileNet, DS-CNN and ResNet, and dense layers.",
         ),
     ] = False,
+    workload: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WORD",
+            help="Only the core's workloads whose name holds this.",
+            show_default=False,
+        ),
+    ] = None,
     like: Annotated[
         Path | None,
         typer.Option(
@@ -186,7 +194,7 @@ def tune_command(
     from tinyaot.compiler.tuning.workers import DaskWorkers, LocalWorkers
 
     done = None
-    if core.npu is not None:
+    if core.npu is not None and workload is None:
         done = tune_npu(model_graphs(models or []), core.npu, trials, path)
         if trials is not None and done is not None:
             trials = max(trials - done, 0)
@@ -196,6 +204,13 @@ def tune_command(
     if done is not None and not tasks:
         _print_use(path)
         return
+    if tasks and workload is not None:
+        names = [task.name for task in tasks]
+        tasks = [task for task in tasks if workload in task.name]
+        if not tasks:
+            raise TinyaotError(
+                f"no workload's name holds {workload!r}", f"there are {'; '.join(names[:3])} ..."
+            )
     if not tasks:
         raise TinyaotError(
             f"no operator of these models can be computed in more than one way on {core.core}",

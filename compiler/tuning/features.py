@@ -19,6 +19,11 @@ _ROWS = frozenset(("tile_rows", "strip_rows", "rows", "row_blocks", "strip_lines
 _COLUMNS = frozenset(("tile_columns", "columns"))
 _CHANNELS = frozenset(("channel_block", "channels", "output_block"))
 
+_GROUP = 4
+"""Pixels that kernels compute together."""
+_VECTOR = 16
+"""Bytes that are copied together."""
+
 Features = dict[str, float]
 
 
@@ -26,9 +31,11 @@ def features(workload: Workload, candidate: Candidate) -> Features:
     """The features of a candidate by name; a feature that makes no sense is left out.
 
     Trip counts and how much of the last turn is idle, per axis and together; multiply-accumulates
-    of a tile; bytes that are read and copied for all tiles, weights that are loaded again for each
-    of them; partial sums that are alive at once, which decide whether they stay in registers; taps,
-    which loops over them are unrolled by.
+    of a tile; bytes, rows and vectors that are copied for all tiles, weights that are loaded again
+    for each of them; partial sums that are alive at once, which decide whether they stay in
+    registers; groups of pixels that are computed together, and for how many blocks of channels;
+    how far a window reaches, which decides how its taps are addressed; taps, which loops over them
+    are unrolled by.
     """
     found: Features = {f"rule {candidate.rule}": 1.0, "macs": _log(workload.macs)}
     for place, size in enumerate(signature(workload).sizes):
@@ -39,7 +46,7 @@ def features(workload: Workload, candidate: Candidate) -> Features:
     shape = _Shape.of(workload)
     if shape is None:
         return found
-    rows = _first(knobs, _ROWS, shape.rows)
+    rows = _rows(knobs, shape)
     columns = _first(knobs, _COLUMNS, shape.columns)
     channels = _first(knobs, _CHANNELS, shape.channels)
     turns = 1
@@ -54,17 +61,25 @@ def features(workload: Workload, candidate: Candidate) -> Features:
         found[f"idle {axis}"] = trips * cut / whole - 1
         found[f"share {axis}"] = cut / whole
     tiles = math.ceil(shape.rows / rows) * math.ceil(shape.columns / columns)
-    band = shape.band(rows, columns)
+    height, pitch = shape.band(rows, columns)
+    band = height * pitch
+    groups = tiles * math.ceil(rows * columns / _GROUP)
     found |= {
         "trips": _log(turns),
         "macs a turn": _log(workload.macs / turns),
         "bytes a tile": _log(band),
         "bytes copied": _log(band * tiles),
         "copied again": band * tiles / max(shape.image, 1),
+        "rows copied": _log(height * tiles),
+        "vectors copied": _log(height * tiles * math.ceil(pitch / _VECTOR)),
+        "window": _log(pitch * (shape.extent[0] - 1) + shape.extent[1] * shape.depth),
         "weights loaded": _log(shape.weights * tiles),
         "partial sums": _log(rows * columns * channels),
         "pixels a tile": _log(rows * columns),
-        "pixels left over": rows * columns % 4,
+        "pixels left over": rows * columns % _GROUP,
+        "groups": _log(groups),
+        "groups too many": groups * _GROUP / (shape.rows * shape.columns) - 1,
+        "calls": _log(groups * math.ceil(shape.channels / channels)),
         "taps": _log(shape.taps),
     }
     return found
@@ -103,11 +118,20 @@ class _Shape:
             math.prod(workload.input_shape[1:]), workload.strides, (height, width), depth,
         )  # fmt: skip
 
-    def band(self, rows: int, columns: int) -> int:
-        """Bytes of the input that a tile needs."""
+    def band(self, rows: int, columns: int) -> tuple[int, int]:
+        """Rows of the input that a tile needs, and bytes of each."""
         height = (rows - 1) * self.strides[0] + self.extent[0]
         width = (columns - 1) * self.strides[1] + self.extent[1]
-        return height * width * self.depth
+        return height, width * self.depth
+
+
+def _rows(knobs: dict[str, int], shape: _Shape) -> int:
+    """Output rows of a tile."""
+    if "strips" in knobs:
+        return math.ceil(shape.rows / knobs["strips"])
+    rows = _first(knobs, _ROWS, shape.rows)
+    # Of a depthwise convolution on Helium, which computes two rows at a time.
+    return min(2 * rows, shape.rows) if "rows" in knobs and shape.strides == (1, 1) else rows
 
 
 def _first(knobs: dict[str, int], names: frozenset[str], whole: int) -> int:

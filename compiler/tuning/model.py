@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 from tinyaot.compiler.tuning.features import Features
 from tinyaot.targets.errors import TinyaotError
 
+_KNEE, _SLOPE = math.log2(1.3), 0.1
+"""Costs above 1.3 times the default's count for little when learning: how bad a candidate is does
+not matter, and a few percent between good ones do."""
+
 _ROUNDS = 60
 _PARAMETERS = {
     "objective": "reg:squarederror",
@@ -44,7 +48,7 @@ class CostModel:
     def fit(self, samples: Sequence[tuple[Features, float]]) -> None:
         """Learns anew from features and costs relative to the default's."""
         self._names = sorted({name for features, _ in samples for name in features})
-        labels = np.array([math.log2(max(cost, 1e-9)) for _, cost in samples])
+        labels = _compressed(np.log2([max(cost, 1e-9) for _, cost in samples]))
         matrix = self._xgboost.DMatrix(self._matrix(features for features, _ in samples), labels)
         self._booster = self._xgboost.train(_PARAMETERS, matrix, _ROUNDS)
 
@@ -52,12 +56,19 @@ class CostModel:
         """log2 of the cost relative to the default's."""
         assert self._booster is not None, "fit comes first"
         matrix = self._xgboost.DMatrix(self._matrix(candidates))
-        predicted: NDArray[np.float64] = self._booster.predict(matrix)
-        return predicted
+        return _expanded(self._booster.predict(matrix))
 
     def _matrix(self, candidates: Iterable[Features]) -> NDArray[np.float32]:
         rows = [[one.get(name, math.nan) for name in self._names] for one in candidates]
         return np.array(rows, dtype=np.float32).reshape(-1, len(self._names))
+
+
+def _compressed(costs: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.minimum(costs, _KNEE + _SLOPE * (costs - _KNEE))
+
+
+def _expanded(labels: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.maximum(labels, _KNEE + (labels - _KNEE) / _SLOPE)
 
 
 def _import_xgboost() -> Any:

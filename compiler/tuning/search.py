@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import zlib
 from collections.abc import Iterable, Sequence
@@ -116,8 +117,11 @@ class TaskState:
             chosen[self.space.default] = None
         if search == GRID or count >= self.left or self._only is not None:
             ways: Iterable[Candidate] = self.space if self._only is None else self._only
-        elif search == RANDOM or model is None or not model.trained:
+        elif search == RANDOM:
             ways = self._random()
+        elif model is None or not model.trained:
+            # What is never seen is never predicted to be good.
+            ways = itertools.chain(self.space.sample_rules(self._rng), self._random())
         else:
             explored = round(count * _EXPLORE)
             for candidate in self._ranked(model):

@@ -61,17 +61,16 @@ class SearchSpace:
             for values in itertools.product(*knobs.values()):
                 yield self._candidate(rule, dict(zip(knobs, values, strict=True)))
 
-    def defaults(self) -> list[Candidate]:
-        """Each rule with the default values of its knobs."""
-        return [
-            self._candidate(rule, {knob: valid[0] for knob, valid in knobs.items()})
-            for rule, knobs in self.rules.items()
-        ]
-
     def sample(self, rng: np.random.Generator) -> Candidate:
         """A random candidate, all being equally likely."""
         sizes = np.array(list(map(self._size_of, self.rules)), dtype=float)
-        rule = list(self.rules)[rng.choice(len(sizes), p=sizes / sizes.sum())]
+        return self._sample(list(self.rules)[rng.choice(len(sizes), p=sizes / sizes.sum())], rng)
+
+    def sample_rules(self, rng: np.random.Generator) -> list[Candidate]:
+        """A random candidate of each rule."""
+        return [self._sample(rule, rng) for rule in self.rules]
+
+    def _sample(self, rule: str, rng: np.random.Generator) -> Candidate:
         return self._candidate(
             rule, {knob: int(rng.choice(valid)) for knob, valid in self.rules[rule].items()}
         )

@@ -184,6 +184,7 @@ def test_a_missing_toolchain_is_one_clear_line(
             ["tune", "MODEL", "--workers", "2", "--dask", "tcp://x:1"],
             "--workers are of this machine",
         ),
+        (["tune", "MODEL", "--workload", "pool"], "no workload's name holds 'pool'"),
         (["tune", "nowhere.tflite"], "cannot read the model nowhere.tflite"),
         (["log", "show", "nowhere.jsonl"], "cannot read the tuning log nowhere.jsonl"),
         (["log", "prune", "a", "b"], "of several logs one is made"),
