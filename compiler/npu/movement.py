@@ -28,11 +28,14 @@ from tinyaot.targets.ethos_u.operation import FeatureMap, Operation, Shape
 
 Run = tuple[int, int, int, int, int]
 """Elements in even steps: how many, first place and step in the source, and in the target."""
+Places = NDArray[np.int64]
+"""For each index of an axis of the output how far its elements are from the input's first."""
 Axis = tuple[int, int, int]
 """An axis of a copy: its size, and its steps in source and target."""
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 _LONGEST_PERIOD = 16
+_TOO_MANY = f"elements that are moved in more than {MOST_PARTS} regular parts"
 _DOUBLINGS = (1, 3)
 
 
@@ -59,7 +62,8 @@ def transpose(node: Node, graph: Graph) -> list[Operation]:
     places = [
         np.arange(size) * steps[axis] for size, axis in zip(w.output_shape, w.axes, strict=True)
     ]
-    return _moves(node, graph, 0, places)
+    source, target = graph.tensors[node.inputs[0]], graph.tensors[node.output]
+    return _moves(node, source, target, 0, places)
 
 
 def rearrange(node: Node, graph: Graph) -> list[Operation]:
@@ -76,7 +80,8 @@ def rearrange(node: Node, graph: Graph) -> list[Operation]:
         doubled = _doubled(node, graph, places)
         if doubled:
             return doubled
-    return _moves(node, graph, w.offset, places)
+    source, target = graph.tensors[node.inputs[0]], graph.tensors[node.output]
+    return _moves(node, source, target, w.offset, places)
 
 
 def _row_major(shape: Sequence[int]) -> list[int]:
@@ -84,17 +89,19 @@ def _row_major(shape: Sequence[int]) -> list[int]:
 
 
 def _moves(
-    node: Node, graph: Graph, offset: int, places: Sequence[NDArray[np.int64]]
+    node: Node, source: Tensor, target: Tensor, offset: int, places: Sequence[Places]
 ) -> list[Operation]:
     """Element (i0, i1, ...) of the output is element offset + places[0][i0] + places[1][i1] + ...
     of the input."""
-    source, target = graph.tensors[node.inputs[0]], graph.tensors[node.output]
     parts_of = [
         runs(axis, step)
         for axis, step in zip(places, _row_major([len(axis) for axis in places]), strict=True)
     ]
+    irregular = [axis for axis, parts in enumerate(parts_of) if len(parts) > 1]
     if math.prod(map(len, parts_of)) > MOST_PARTS:
-        raise Unsupported(f"elements that are moved in more than {MOST_PARTS} regular parts")
+        if len(irregular) < 2:
+            raise Unsupported(_TOO_MANY)
+        return _staged(node, source, target, offset, places, irregular[0] + 1)
     operations: list[Operation] = []
     for parts in itertools.product(*parts_of):
         read = offset + sum(part[1] for part in parts)
@@ -102,7 +109,31 @@ def _moves(
         axes = _merged([(count, one, other) for count, _, one, _, other in parts if count > 1])
         operations += _copies(node, source, target, read, written, axes)
         if len(operations) > MOST_PARTS:
-            raise Unsupported(f"a copy over {len(axes)} axes")
+            raise Unsupported(_TOO_MANY)
+    return operations
+
+
+def _staged(
+    node: Node,
+    source: Tensor,
+    target: Tensor,
+    offset: int,
+    places: Sequence[Places],
+    split: int,
+) -> list[Operation]:
+    """The axes before `split` first, each with all that the others may read; then the others."""
+    outer, inner = places[:split], places[split:]
+    lowest = sum(int(axis.min()) for axis in inner)
+    extent = sum(int(axis.max()) for axis in inner) - lowest + 1
+    shape = (*(len(axis) for axis in outer), extent)
+    between = replace(target, name=f"{target.name} of {len(inner)} axes", shape=shape)
+    first = _moves(node, source, between, offset + lowest, [*outer, np.arange(extent)])
+    steps = _row_major(shape)
+    rest = [axis - axis.min() for axis in inner]
+    there = [np.arange(size) * step for size, step in zip(shape[:-1], steps, strict=False)]
+    operations = first + _moves(node, between, target, 0, [*there, *rest])
+    if len(operations) > MOST_PARTS:
+        raise Unsupported(_TOO_MANY)
     return operations
 
 
@@ -167,7 +198,7 @@ def _copies(
     inner = [axis for axis in outer if axis not in repeated] or [(1, 0, 0)]
     rows, columns = inner if len(inner) == 2 else ((1, 0, 0), inner[0])
     if math.prod(size for size, _, _ in repeated) > MOST_PARTS:
-        raise Unsupported(f"a copy over {len(axes)} axes")
+        raise Unsupported(_TOO_MANY)
     shape = (rows[0], columns[0], channels[0])
 
     operations = []
@@ -181,9 +212,7 @@ def _copies(
     return operations
 
 
-def _doubled(
-    node: Node, graph: Graph, places: Sequence[NDArray[np.int64]]
-) -> list[Operation] | None:
+def _doubled(node: Node, graph: Graph, places: Sequence[Places]) -> list[Operation] | None:
     """An image that grows to 2 or 8 times its height and width: the NPU doubles what it reads. None
     if it is not that; 4 times are fewer cycles by copies."""
     if len(places) == 2:
