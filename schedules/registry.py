@@ -56,6 +56,7 @@ _RULE_MODULES = (
     "tinyaot.schedules.cortex_m.dsp_products",
     "tinyaot.schedules.cortex_m.dsp_softmax",
     "tinyaot.schedules.cortex_m.dsp_wide",
+    "tinyaot.schedules.cortex_m.dsp_wide_elementwise",
     "tinyaot.schedules.cortex_m.mve_convolution",
     "tinyaot.schedules.cortex_m.mve_depthwise",
     "tinyaot.schedules.cortex_m.mve_dense",
@@ -64,6 +65,7 @@ _RULE_MODULES = (
     "tinyaot.schedules.cortex_m.mve_products",
     "tinyaot.schedules.cortex_m.mve_reduction",
     "tinyaot.schedules.cortex_m.mve_wide",
+    "tinyaot.schedules.cortex_m.mve_wide_elementwise",
 )
 
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from kernel_cases import Case, Random, check, wide_convolution
+from kernel_cases import FULL_WIDE, Case, Random, check, rows, size_of, wide_convolution
 
+from tinyaot.compiler.legalize.fixed_point import quantize_multiplier, requantize
+from tinyaot.schedules.cortex_m.wide_elementwise import Line
 from tinyaot.schedules.registry import choose
+from tinyaot.schedules.workload_elementwise import QuantizedBinary
+from tinyaot.schedules.workload_wide import WideRamp, WideRequantize
 from tinyaot.targets import get_target
 
-pytestmark = pytest.mark.skipif(
+INT16 = ("int16", "int16")
+
+on_device = pytest.mark.skipif(
     not shutil.which("arm-none-eabi-gcc") or not shutil.which("qemu-system-arm"),
     reason="needs gcc-arm-none-eabi and qemu-system-arm",
 )
@@ -65,6 +72,36 @@ def dense(rng: Random) -> Case:
     )
 
 
+def ramp(rng: Random) -> Case:
+    """A leaky ReLU that keeps its scale or changes it, or a change of scale alone."""
+    size = size_of(rng)
+    other = quantize_multiplier(float(rng.uniform(0.01, 2.5)))
+    if rng.random() < 0.3:
+        clamp = FULL_WIDE if rng.random() < 0.5 else (0, 9000)
+        return Case(WideRequantize(size, *INT16, 0, 0, *other, clamp), (size,), size, dtype="int16")
+    positive = quantize_multiplier(float(rng.choice([1.0, rng.uniform(0.3, 2.5)])))
+    workload = WideRamp(size, positive, other, mirror=False, clamp=FULL_WIDE)
+    return Case(workload, (size,), size, dtype="int16")
+
+
+def combination(rng: Random) -> Case:
+    """A sum, difference or product of tensors that may be broadcast, scaled as TFLite does it."""
+    shape, steps, sizes = rows(rng)
+    operation = str(rng.choice(["add", "add", "subtract", "multiply"]))
+    clamp = FULL_WIDE if rng.random() < 0.7 else (0, 2**15 - 1)
+    if operation == "multiply":
+        factors = [1.0, 1.0, float(np.exp(rng.uniform(-12, -8)))]
+    else:
+        scales = np.exp(rng.normal(-7, 0.7, 2))
+        twice = 2 * scales.max()
+        output = twice / 2**15 / (scales.sum() * rng.uniform(0.3, 1.1))
+        factors = [*(scales / twice).tolist(), float(output)]
+    three = tuple(map(quantize_multiplier, factors))
+    place = operation, "int16", shape, steps
+    workload = QuantizedBinary(*place, (0, 0), 15, three, 0, clamp)
+    return Case(workload, sizes, math.prod(shape), dtype="int16")
+
+
 def some_decisions(rng: Random, cases: list[Case], target: str) -> dict[object, dict[str, int]]:
     """Some value for every knob of half of the cases."""
     features = get_target(target).features
@@ -79,7 +116,10 @@ def some_decisions(rng: Random, cases: list[Case], target: str) -> dict[object, 
     }
 
 
-MAKERS: tuple[Callable[[Random], Case], ...] = (any_convolution, along_time, pointwise, dense)
+MAKERS: tuple[Callable[[Random], Case], ...] = (
+    *(any_convolution, along_time, pointwise, dense),
+    *(ramp, combination, combination),
+)
 RULES = {
     "cortex-m4": "cortex_m.dsp_wide",
     "cortex-m33": "cortex_m.dsp_wide",
@@ -95,3 +135,20 @@ def test_on_a_core(target: str, repeats: int, tmp_path: Path) -> None:
     cases = [make(rng) for make in MAKERS for _ in range(repeats)]
     decisions = some_decisions(rng, cases, target)
     check(cases, tmp_path, target, RULES[target], decisions=decisions)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_line_is_the_reference_for_every_value(seed: int) -> None:
+    """Of one sign, from left shifts to the largest right shift."""
+    rng = np.random.default_rng(seed)
+    multiplier, shift = int(rng.integers(2**30, 2**31)), int(rng.integers(-15, 15))
+    multiplier = int(rng.choice([multiplier, 2**30]))
+    for negative in (False, True):
+        x = np.arange(-(2**15), 0) if negative else np.arange(2**15)
+        # Larger results saturate before the reference overflows.
+        x = x[np.abs(x) << max(shift, 0) < 2**31]
+        line = Line.of((multiplier, shift), negative)
+        sums = line.addend + (multiplier * x >> 16)
+        assert np.abs(sums).max() < 2**31
+        expected = requantize(x, np.array(multiplier), np.array(shift), "double")
+        np.testing.assert_array_equal(sums >> line.shift, expected)
