@@ -138,6 +138,20 @@ def doubling_transpose_conv(b: TFLiteBuilder, rng: Rng) -> Tensor:
     )
 
 
+def large_wide_conv(b: TFLiteBuilder, rng: Rng) -> Tensor:
+    shape = (1, *(int(size) for size in rng.integers(6, 20, 2)), int(rng.choice([3, 16, 36])))
+    x = b.input(shape, wide.scale(rng), dtype="int16")
+    kernel = tuple(int(size) for size in rng.integers(1, 4, 2))
+    if rng.random() < 0.4:
+        return wide.convolution(
+            *(b, rng, "DEPTHWISE_CONV_2D", x, (1, *kernel, shape[3]), 3),
+            options="DepthwiseConv2DOptions",
+            DepthMultiplier=1,
+        )
+    weights = (int(rng.choice([5, 24, 40])), *kernel, shape[3])
+    return wide.convolution(b, rng, "CONV_2D", x, weights, 0, options="Conv2DOptions")
+
+
 MOVEMENT: dict[str, Case] = {
     **{
         f"{case.__name__} {kind}": moved(case, kind)
@@ -174,9 +188,11 @@ REDUCTION: dict[str, Case] = {
 }
 WINDOWS: dict[str, Case] = {
     "TRANSPOSE_CONV": one(sequence.transpose_conv),
+    "TRANSPOSE_CONV int16": one(sequence.wide_transpose_conv),
     "TRANSPOSE_CONV, stride 2": one(doubling_transpose_conv),
     "CONV_2D int16": one(wide.conv2d),
     "CONV_2D int16, grouped": one(wide.grouped_conv2d),
+    "large convolution int16": one(large_wide_conv),
     "DEPTHWISE_CONV_2D int16": one(wide.depthwise_conv2d),
     "FULLY_CONNECTED int16": one(wide.fully_connected),
     "MAX_POOL_2D int16": one(wide.pool("MAX_POOL_2D")),

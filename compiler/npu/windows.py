@@ -98,16 +98,7 @@ def wide_conv2d(node: Node, graph: Graph) -> list[Operation]:
     if w.rounding != "reduced":
         raise Unsupported("a convolution of int16 with a bias of 32 bits")
     weights = node.constants["weight"]
-    scales = _wide_scales(node)
-    largest = np.abs(weights.astype(np.int64)).sum(axis=(1, 2, 3)) << 15
-    largest = largest + np.abs(node.constants["bias"].astype(np.int64))
-    if largest.max(initial=0) >= 2**39:
-        raise Unsupported("sums may leave 40 bits")
-    # TFLite wraps what leaves 32 bits after it is scaled.
-    if any(
-        int(one) * int(m) >> int(s) >= 2**31 for one, (m, s) in zip(largest, scales, strict=True)
-    ):
-        raise Unsupported("results may leave 32 bits")
+    scales = _wide_scales(node, weights)
     if w.groups == w.input_shape[3] > 1:
         groups = [_by_channel(np.moveaxis(weights[..., 0], 0, -1), w.input_shape[3])]
     else:
@@ -115,12 +106,23 @@ def wide_conv2d(node: Node, graph: Graph) -> list[Operation]:
     return _convolved(node, graph, groups, (0, 0), "natural", scales)
 
 
-def _wide_scales(node: Node) -> NDArray[np.int64]:
-    """Reduced multipliers and right shifts, (O, 2), as the NPU takes them."""
+def _wide_scales(node: Node, weights: NDArray[Any]) -> NDArray[np.int64]:
+    """Reduced multipliers and right shifts of int16, (O, 2), as the NPU takes them."""
     pairs = (node.constants["multiplier"], node.constants["shift"])
     scales = np.stack([array.astype(np.int64) for array in pairs], axis=1)
     if scales.min(initial=0) < 0 or scales[:, 1].max(initial=0) > _LARGEST_SHIFT:
         raise Unsupported("a scale that is out of range")
+    largest = np.abs(weights.astype(np.int64)).sum(axis=(1, 2, 3)) << 15
+    largest = largest + np.abs(node.constants["bias"].astype(np.int64))
+    if largest.max(initial=0) >= 2**39:
+        raise Unsupported("sums may leave 40 bits")
+    # TFLite wraps what leaves 32 bits once it is scaled.
+    scaled = (
+        int(one) * int(multiplier) >> int(shift)
+        for one, (multiplier, shift) in zip(largest, scales, strict=True)
+    )
+    if max(scaled, default=0) >= 2**31 - 1:
+        raise Unsupported("results may leave 32 bits")
     return scales
 
 
@@ -184,10 +186,14 @@ def transpose_conv2d(node: Node, graph: Graph) -> list[Operation]:
     there: the NPU can also put zeros between inputs, but multiplies by them then."""
     w = node.workload
     assert isinstance(w, TransposeConv2D)
-    if w.dtype != "int8":
-        raise Unsupported(f"transpose_conv2d of {w.dtype}")
     weights = node.constants["weight"]
-    _check_accumulators(node, weights, (1, 2, 3))
+    if w.rounding == "reduced":
+        rounding, scales = "natural", _wide_scales(node, weights)
+    elif w.dtype == "int8":
+        _check_accumulators(node, weights, (1, 2, 3))
+        rounding, scales = ROUNDING[w.rounding], channel_scales(node)
+    else:
+        raise Unsupported(f"a transposed convolution of {w.dtype} with a bias of 32 bits")
     rows, columns = (_phases(w, axis) for axis in (0, 1))
     source, target = graph.tensors[node.inputs[0]], graph.tensors[node.output]
     batch, high, wide, inputs = w.input_shape
@@ -202,7 +208,7 @@ def transpose_conv2d(node: Node, graph: Graph) -> list[Operation]:
         )
         for row, column in itertools.product(rows, columns)
     }
-    bias, scales = node.constants["bias"], channel_scales(node)
+    bias = node.constants["bias"]
     operations = []
     for index, row, column in itertools.product(range(batch), rows, columns):
         kernel = kernels[row.tap, column.tap]
@@ -233,7 +239,7 @@ def transpose_conv2d(node: Node, graph: Graph) -> list[Operation]:
                 bias=bias,
                 scales=scales,
                 clamp=w.clamp,
-                rounding=ROUNDING[w.rounding],
+                rounding=rounding,
                 origin=node.origin,
                 macs=w.macs // (batch * parts),
             )
