@@ -91,17 +91,22 @@ def tune_command(
         Metric | None,
         typer.Option(
             help="What to minimize: instructions as the emulator counts them, cycles as a model of "
-            "the core estimates them, or seconds on this machine.",
-            show_default="instructions; seconds on the host",
+            "the core estimates them, or seconds on this machine or a board.",
+            show_default="instructions; seconds on the host and on boards",
         ),
     ] = None,
     on: Annotated[
         str | None,
         typer.Option(
-            metavar="qemu|host",
-            help="Where candidates run: the emulated core, or this machine for the target host.",
+            metavar="qemu|host|BOARD",
+            help="Where candidates run: the emulated core, this machine for the target host, a "
+            "board, or gdb:HOST:PORT with --board.",
             show_default="qemu; host for the target host",
         ),
+    ] = None,
+    board: Annotated[
+        str | None,
+        typer.Option(metavar="BOARD", help="The board behind a GDB server.", show_default=False),
     ] = None,
     search: Annotated[
         Search,
@@ -173,9 +178,17 @@ def tune_command(
         raise TinyaotError(
             "--workers are of this machine, and --dask names a cluster", "leave out one"
         )
-    chosen = _metric(metric, on, core.family == "host")
+    on_board = on is not None and on not in ("qemu", "host")
+    if on_board and dask is not None:
+        raise TinyaotError("a cluster has no board", "leave out --dask")
+    if on_board:
+        chosen = _metric_on_board(metric, on or "", board, core)
+    elif board is not None:
+        raise TinyaotError("--board is what is behind a GDB server", "--on gdb:HOST:PORT")
+    else:
+        chosen = _metric(metric, on, core.family == "host")
     path = log or Path(f"tuning-{core.core}.jsonl")
-    if core.family == "host":
+    if core.family == "host" or on_board:
         # Two at once would time each other.
         workers = 1
     core = _configured(
@@ -216,7 +229,9 @@ def tune_command(
             f"no operator of these models can be computed in more than one way on {core.core}",
             "there is nothing to tune",
         )
-    setting = Setting(chosen, OPTIMIZE[optimize.value], timeout)
+    setting = Setting(
+        chosen, OPTIMIZE[optimize.value], timeout, (on or "") if on_board else "", board
+    )
     options = Options(
         trials, search.value, seed, batch, setting, only=None if like is None else _best_of(like)
     )
@@ -265,9 +280,16 @@ def _best_of(path: Path) -> dict[Signature, list[Candidate]]:
     return found
 
 
+def _metric_on_board(metric: Metric | None, where: str, board: str | None, core: Target) -> str:
+    from tinyaot.compiler.tuning.boards import board_metric, find_board
+
+    counted = board_metric(find_board(where, board, core))
+    if metric not in (None, Metric(counted)):
+        raise TinyaotError(f"{metric.value} are not counted on {where}", f"--metric {counted}")
+    return counted
+
+
 def _metric(metric: Metric | None, on: str | None, host: bool) -> str:
-    if on not in (None, "qemu", "host"):
-        raise TinyaotError(f"cannot tune on {on!r}", "choose one of qemu, host")
     if (on == "host") != host and on is not None:
         raise TinyaotError(
             f"the target {'host' if host else 'of a core'} is not tuned on {on}",

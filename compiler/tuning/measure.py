@@ -30,6 +30,7 @@ from tinyaot.compiler.graph import Graph, Node, Tensor
 from tinyaot.compiler.memory.layout import plan_memory
 from tinyaot.compiler.reference import evaluate
 from tinyaot.compiler.scheduling import Operator, schedule_graph
+from tinyaot.compiler.tuning.boards import run_on_board
 from tinyaot.compiler.tuning.records import BUILD, CRASH, HANG, OK, WRONG, Record
 from tinyaot.compiler.tuning.space import Candidate
 from tinyaot.compiler.tuning.tasks import Task
@@ -70,14 +71,23 @@ class Setting:
     """How candidates are built and measured.
 
     Attributes:
-        metric: one of `METRICS`; seconds are those of the developer's own machine.
+        metric: one of `METRICS`; seconds are those of the developer's own machine, or of a board.
         optimize: the C compiler's flag.
         timeout: seconds that a candidate may run on this machine.
+        on: the board to run on, see `find_board`; the emulator or this machine if empty.
+        board: the board behind a GDB server.
     """
 
     metric: str = "instructions"
     optimize: str = "-O2"
     timeout: float = 20.0
+    on: str = ""
+    board: str | None = None
+
+    @property
+    def by_operator(self) -> bool:
+        """Whether each operator is counted, so that candidates can share an image."""
+        return self.metric == "instructions" or bool(self.on)
 
 
 @dataclass(frozen=True)
@@ -106,7 +116,7 @@ def measure(task: Task, candidates: Sequence[Candidate], setting: Setting) -> li
             built.append((candidate, _operator(task, candidate)))
         except Exception as error:  # whatever a rule raises is this candidate's end, not ours
             outcomes[candidate] = Outcome(candidate, BUILD, error=_one_line(error))
-    for image in _images(task, built, 1 if setting.metric != "instructions" else len(built)):
+    for image in _images(task, built, len(built) if setting.by_operator else 1):
         for outcome in _measure_image(task, image, setting):
             outcomes[outcome.candidate] = outcome
     return [outcomes[candidate] for candidate in candidates]
@@ -168,24 +178,35 @@ def _measure_image(
     ):
         status = BUILD
         try:
-            graph = _graph(task, len(built), copies=setting.metric == "instructions")
+            graph = _graph(task, len(built), copies=setting.by_operator)
             operators = _with_copies(graph, task, [operator for _, operator in built])
             program = emit_program(graph, operators, plan_memory(graph, operators), task.target)
-            image = build_image(
-                program,
-                task.target,
-                directory=Path(folder),
-                profile=setting.metric == "instructions",
-                optimize=(setting.optimize,),
-            )
-            status = CRASH
-            inputs = _inputs(task)
-            results, costs = _METRICS[setting.metric](
-                image,
-                [[array.tobytes() for array in one] * len(built) for one in inputs],
-                [index for index, one in enumerate(operators) if one.node.output[0] == "y"],
-                setting.timeout * len(built),
-            )
+            inputs = [[array.tobytes() for array in one] * len(built) for one in _inputs(task)]
+            own = [index for index, one in enumerate(operators) if one.node.output[0] == "y"]
+            timeout = setting.timeout * len(built)
+            if setting.on:
+                status = CRASH
+                results, counts = run_on_board(
+                    program,
+                    task.target,
+                    setting.on,
+                    setting.board,
+                    directory=Path(folder),
+                    optimize=setting.optimize,
+                    inputs=inputs,
+                    timeout=timeout,
+                )
+                costs = [counts[index] for index in own]
+            else:
+                image = build_image(
+                    program,
+                    task.target,
+                    directory=Path(folder),
+                    profile=setting.by_operator,
+                    optimize=(setting.optimize,),
+                )
+                status = CRASH
+                results, costs = _METRICS[setting.metric](image, inputs, own, timeout)
         except MissingError:
             raise
         except (TinyaotError, subprocess.TimeoutExpired) as error:
@@ -196,7 +217,7 @@ def _measure_image(
                     for part in (built[:half], built[half:])
                     for outcome in _measure_image(task, part, setting)
                 ]
-            if "did not end within" in str(error):
+            if "did not end within" in str(error) or "gives no answer within" in str(error):
                 status = HANG
             return [Outcome(built[0][0], status, error=_one_line(error))]
     expected = _expected(task)

@@ -177,7 +177,13 @@ def test_a_missing_toolchain_is_one_clear_line(
     ("arguments", "message"),
     [
         (["tune"], "there is nothing to tune"),
-        (["tune", "MODEL", "--on", "moon"], "cannot tune on 'moon'"),
+        (["tune", "MODEL", "--on", "moon"], "unknown board 'moon'"),
+        (["tune", "MODEL", "--on", "nucleo_h743zi2"], "does not run code for cortex-m4"),
+        (["tune", "MODEL", "--board", "nucleo_l4r5zi"], "--board is what is behind a GDB server"),
+        (
+            ["tune", "MODEL", "--on", "nucleo_l4r5zi", "--metric", "cycles"],
+            "cycles are not counted on nucleo_l4r5zi",
+        ),
         (["tune", "MODEL", "--on", "host"], "is not tuned on host"),
         (["tune", "MODEL", "--metric", "seconds"], "seconds on an emulator mean nothing"),
         (

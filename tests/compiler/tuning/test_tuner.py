@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tinyaot.compiler.tuning import boards
 from tinyaot.compiler.tuning import measure as measure_module
 from tinyaot.compiler.tuning.measure import Outcome, Setting, measure
 from tinyaot.compiler.tuning.records import Record, read_log
@@ -23,7 +24,7 @@ from tinyaot.compiler.tuning.tasks import Task, workload_task
 from tinyaot.compiler.tuning.tuner import Options, Progress, Tuner
 from tinyaot.compiler.tuning.workers import DaskWorkers, LocalWorkers, Pending
 from tinyaot.schedules.workload import Conv2D, FullyConnected
-from tinyaot.targets import TinyaotError, get_target
+from tinyaot.targets import Program, RunResult, TinyaotError, get_board, get_target
 from tinyaot.targets.errors import MissingError
 
 CONV = Conv2D(
@@ -229,6 +230,54 @@ def test_costs_are_those_that_the_emulated_model_has() -> None:
     together = measure(DENSE, list(TaskState(DENSE, 0).space), Setting())
     assert alone.status == "ok"
     assert alone.cost == pytest.approx(together[0].cost, rel=0.02)
+
+
+@needs_emulator
+def test_a_board_behind_a_debugger_counts_what_the_emulator_does_emulated() -> None:
+    pytest.importorskip("pygdbmi", reason="the extra boards is not installed")
+    if not any(map(shutil.which, ("gdb-multiarch", "arm-none-eabi-gdb"))):
+        pytest.skip("no gdb-multiarch on the PATH")
+    candidates = list(TaskState(DENSE, 0).space)
+    there = measure(DENSE, candidates, Setting(on="mps2-an386"))
+    assert {one.status for one in there} == {"ok"}
+    here = measure(DENSE, candidates, Setting())
+    assert [one.cost for one in there] == pytest.approx([one.cost for one in here], rel=0.02)
+
+
+@pytest.mark.parametrize("counter", ["dwt", "instructions", None])
+def test_cycles_of_a_board_are_seconds(monkeypatch: pytest.MonkeyPatch, counter: Any) -> None:
+    """A fake of a board at 4 MHz; one that counts as emulators do is not the board it says."""
+    board = get_board("nucleo_l4r5zi")
+
+    class Fake:
+        where = board.name
+
+        def __init__(self, *arguments: Any) -> None:
+            self.board, self.counter = board, counter
+
+        def load(self, image: Any) -> None:
+            pass
+
+        def run(self, inputs: Any, **options: Any) -> tuple[RunResult, Any]:
+            return RunResult(((b"y",),), None, None if counter is None else (4000, 8), 0), counter
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(boards, "Session", Fake)
+    monkeypatch.setattr(boards, "build_for_debugger", lambda *arguments, **options: None)
+
+    def run() -> Any:
+        return boards.run_on_board(
+            Program("p", {}, (), (), ()), DENSE.target, "nucleo_l4r5zi", None,
+            directory=Path(), optimize="-O2", inputs=[[b"x"]], timeout=1,
+        )  # fmt: skip
+
+    if counter == "dwt":
+        assert run() == (((b"y",),), [4000 / board.clock_hz, 8 / board.clock_hz])
+    else:
+        with pytest.raises(MissingError, match="nothing counts what operators take"):
+            run()
 
 
 @needs_emulator
