@@ -142,6 +142,9 @@ class Bench:
             gap = self.choice(0, 0, 16)
             x_stride = depth * size + gap
             y_stride = x_stride * width + gap
+            if self.rng.random() < 0.2:
+                # Columns in order, as of a tensor that is transposed.
+                x_stride, y_stride = x_stride * height + gap, x_stride
             fm.strides = vela.NpuShape3D(depth=size, width=x_stride, height=y_stride)
         else:
             column = 16 * size
@@ -152,7 +155,8 @@ class Bench:
         if self.rng.random() < 0.3 and min(height, width) > 1:
             heights = [int(self.rng.integers(1, height + 1)) for _ in range(2)]
             first = int(self.rng.integers(1, width + 1))
-        tile = -(-(fm.strides.height * height) // 16) * 16 + 64
+        longest = max(fm.strides.height * height, fm.strides.width * width)
+        tile = -(-longest // 16) * 16 + 64
         bases = [self._free + tile * index for index in range(4)]
         self._free += 4 * tile
         fm.tiles = vela.NpuTileBox(
