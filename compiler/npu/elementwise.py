@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from tinyaot.compiler.graph import Graph, Node
+from tinyaot.compiler.npu.movement import moves
 from tinyaot.compiler.npu.operands import (
     ROUNDING,
     Factor,
@@ -39,10 +40,10 @@ def add(node: Node, graph: Graph) -> list[Operation]:
         factors, kind, rounding = list(w.factors), w.operation, "double"
     if rounding != "double":
         raise Unsupported("a sum that rounds once: the NPU rounds as TFLite does")
-    first, second, output, swapped = _operands(node, graph)
-    if swapped:
+    found = _operands(node, graph)
+    if found.swapped:
         factors[:2] = factors[1::-1]
-    left_shift = 20 if first.itemsize == 1 else 15
+    left_shift = 20 if found.first.itemsize == 1 else 15
     if w.left_shift != left_shift or _HALF not in factors[:2]:
         raise Unsupported("a sum with scales other than TFLite's")
     which = 1 if factors[1] == _HALF else 2
@@ -51,41 +52,43 @@ def add(node: Node, graph: Graph) -> list[Operation]:
     if right < 0:
         raise Unsupported("a sum with scales other than TFLite's")
     return [
+        *found.before,
         Operation(
             kind,
-            first,
-            output,
-            second,
-            swapped=swapped,
+            found.first,
+            found.output,
+            found.second,
+            swapped=found.swapped,
             scale=hardware_factor(factors[2]),
             operand_scale=(which, (multiplier, right)),
             clamp=w.clamp,
             origin=node.origin,
-        )
+        ),
     ]
 
 
 def multiply(node: Node, graph: Graph) -> list[Operation]:
     """Products."""
     w: Any = node.workload
-    first, second, output, _ = _operands(node, graph)
+    found = _operands(node, graph)
     if isinstance(w, Multiply):
         factor, rounding = (w.multiplier, w.shift), w.rounding
     else:
         factor, rounding = w.factors[2], "double"
-    if factor[1] > 0 and first.itemsize > 1:
+    if factor[1] > 0 and found.first.itemsize > 1:
         raise Unsupported("products may leave 32 bits")
     return [
+        *found.before,
         Operation(
             "multiply",
-            first,
-            output,
-            second,
+            found.first,
+            found.output,
+            found.second,
             scale=hardware_factor(factor),
             clamp=w.clamp,
             rounding=ROUNDING[rounding],
             origin=node.origin,
-        )
+        ),
     ]
 
 
@@ -108,8 +111,10 @@ def extremum(node: Node, graph: Graph) -> list[Operation]:
     kind = {"max": "maximum", "min": "minimum"}.get(name, name)
     if kind not in ("maximum", "minimum"):
         raise Unsupported(f"{kind} of numbers without a scale is not among the NPU's operators")
-    first, second, output, _ = _operands(node, graph)
-    return [Operation(kind, first, output, second, clamp=_range(output), origin=node.origin)]
+    found = _operands(node, graph)
+    clamp = _range(found.output)
+    last = Operation(kind, found.first, found.output, found.second, clamp=clamp, origin=node.origin)
+    return [*found.before, last]
 
 
 def _range(fm: FeatureMap) -> tuple[int, int]:
@@ -209,41 +214,65 @@ def lookup(node: Node, graph: Graph) -> list[Operation]:
     ]
 
 
-def _operands(node: Node, graph: Graph) -> tuple[FeatureMap, FeatureMap, FeatureMap, bool]:
-    """The operands, the larger first, the output, and whether they are swapped."""
+@dataclass(frozen=True)
+class _Operands:
+    """What an operator on two tensors reads and writes.
+
+    Attributes:
+        first, second: the operands, the larger first.
+        output: the result.
+        swapped: whether the first is the operator's second.
+        before: what repeats operands, where the NPU cannot.
+    """
+
+    first: FeatureMap
+    second: FeatureMap
+    output: FeatureMap
+    swapped: bool = False
+    before: tuple[Operation, ...] = ()
+
+
+def _operands(node: Node, graph: Graph) -> _Operands:
     w: Any = node.workload
     tensors = [graph.tensors[name] for name in node.inputs]
     target = graph.tensors[node.output]
     zero_points = getattr(w, "input_zero_points", (0, 0))
-    output_zero_point = getattr(w, "output_zero_point", 0)
-    if isinstance(w, Add):
-        shape = image(target.shape)
+    whole = image(target.shape)
+    output = feature_map(target, whole, getattr(w, "output_zero_point", 0))
+    steps = [] if isinstance(w, Add) else [*w.steps]
+    before: list[Operation] = []
+    repeated = [not _dense(own, w.shape) for own in steps]
+    for place in (0, 1):
+        # The NPU repeats its second operand, along three axes at most.
+        if repeated[place] and (all(repeated) or len(w.shape) > 3):
+            name = f"{target.name} operand {place}"
+            grown = replace(tensors[place], name=name, shape=target.shape)
+            places = [
+                np.arange(size) * step for size, step in zip(w.shape, steps[place], strict=True)
+            ]
+            before += moves(node, tensors[place], grown, 0, places)
+            tensors[place], repeated[place] = grown, False
+    # Where no axes are merged, keep the image's own: bricks and cascades like it so.
+    if not any(repeated):
         first, second = (
-            feature_map(tensor, shape, zero)
+            feature_map(tensor, whole, zero)
             for tensor, zero in zip(tensors, zero_points, strict=True)
         )
-        return first, second, feature_map(target, shape, output_zero_point), False
-    if len(w.shape) > 3:
-        raise Unsupported(f"broadcasting over {len(w.shape)} axes")
-    full, swapped = image(w.shape), False
-    # Where the axes are not merged, keep the image's own: bricks and cascades like it so.
-    if all(_dense(steps, w.shape) for steps in w.steps):
-        full = image(target.shape)
-        maps = [feature_map(t, full, z) for t, z in zip(tensors, zero_points, strict=True)]
-        return maps[0], maps[1], feature_map(target, full, output_zero_point), False
-    maps, repeated = [], []
-    for tensor, zero, steps in zip(tensors, zero_points, w.steps, strict=True):
-        held = tuple(1 if step == 0 else size for step, size in zip(steps, w.shape, strict=True))
-        if not _dense(steps, held):
-            raise Unsupported("an operand that is not read in order")
+        return _Operands(first, second, output, False, tuple(before))
+    maps = []
+    for place, (tensor, zero) in enumerate(zip(tensors, zero_points, strict=True)):
+        held = tuple(w.shape)
+        if repeated[place]:
+            held = tuple(
+                1 if step == 0 else size for step, size in zip(steps[place], w.shape, strict=True)
+            )
+            if not _dense(steps[place], held):
+                raise Unsupported("an operand that is not read in order")
         maps.append(feature_map(tensor, image(held), zero))
-        repeated.append(held != tuple(w.shape))
     if repeated[0]:
-        if repeated[1]:
-            raise Unsupported("both operands are repeated")
         maps.reverse()
-        swapped = True
-    return maps[0], maps[1], feature_map(target, full, output_zero_point), swapped
+    output = replace(output, whole=image(w.shape), shape=image(w.shape))
+    return _Operands(maps[0], maps[1], output, repeated[0], tuple(before))
 
 
 def _dense(steps: tuple[int, ...], shape: tuple[int, ...]) -> bool:

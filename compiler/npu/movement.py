@@ -63,7 +63,7 @@ def transpose(node: Node, graph: Graph) -> list[Operation]:
         np.arange(size) * steps[axis] for size, axis in zip(w.output_shape, w.axes, strict=True)
     ]
     source, target = graph.tensors[node.inputs[0]], graph.tensors[node.output]
-    return _moves(node, source, target, 0, places)
+    return moves(node, source, target, 0, places)
 
 
 def rearrange(node: Node, graph: Graph) -> list[Operation]:
@@ -81,14 +81,14 @@ def rearrange(node: Node, graph: Graph) -> list[Operation]:
         if doubled:
             return doubled
     source, target = graph.tensors[node.inputs[0]], graph.tensors[node.output]
-    return _moves(node, source, target, w.offset, places)
+    return moves(node, source, target, w.offset, places)
 
 
 def _row_major(shape: Sequence[int]) -> list[int]:
     return [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
 
 
-def _moves(
+def moves(
     node: Node, source: Tensor, target: Tensor, offset: int, places: Sequence[Places]
 ) -> list[Operation]:
     """Element (i0, i1, ...) of the output is element offset + places[0][i0] + places[1][i1] + ...
@@ -127,11 +127,11 @@ def _staged(
     extent = sum(int(axis.max()) for axis in inner) - lowest + 1
     shape = (*(len(axis) for axis in outer), extent)
     between = replace(target, name=f"{target.name} of {len(inner)} axes", shape=shape)
-    first = _moves(node, source, between, offset + lowest, [*outer, np.arange(extent)])
+    first = moves(node, source, between, offset + lowest, [*outer, np.arange(extent)])
     steps = _row_major(shape)
     rest = [axis - axis.min() for axis in inner]
     there = [np.arange(size) * step for size, step in zip(shape[:-1], steps, strict=False)]
-    operations = first + _moves(node, between, target, 0, [*there, *rest])
+    operations = first + moves(node, between, target, 0, [*there, *rest])
     if len(operations) > MOST_PARTS:
         raise Unsupported(_TOO_MANY)
     return operations
