@@ -239,9 +239,11 @@ def _operands(node: Node, graph: Graph) -> _Operands:
     zero_points = getattr(w, "input_zero_points", (0, 0))
     whole = image(target.shape)
     output = feature_map(target, whole, getattr(w, "output_zero_point", 0))
-    steps = [] if isinstance(w, Add) else [*w.steps]
     before: list[Operation] = []
-    repeated = [not _dense(own, w.shape) for own in steps]
+    steps, repeated = [], [False, False]
+    if not isinstance(w, Add):
+        steps = [*w.steps]
+        repeated = [not _dense(own, w.shape) for own in steps]
     for place in (0, 1):
         # The NPU repeats its second operand, along three axes at most.
         if repeated[place] and (all(repeated) or len(w.shape) > 3):
