@@ -66,6 +66,7 @@ _RULE_MODULES = (
     "tinyaot.schedules.cortex_m.mve_reduction",
     "tinyaot.schedules.cortex_m.mve_wide",
     "tinyaot.schedules.cortex_m.mve_wide_elementwise",
+    "tinyaot.schedules.cortex_m.wide_depthwise",
 )
 
 

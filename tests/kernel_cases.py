@@ -167,13 +167,14 @@ def wide_convolution(
     outputs: int,
     largest: int = 12,
     groups: int = 1,
+    kind: str = "",
     **fixed: Any,
 ) -> Case:
-    """On int16, of random shapes but for what is fixed. One in four has sums that need 64 bits by
-    its bias or its factors, or an int32 bias."""
+    """On int16, of random shapes but for what is fixed. By its kind, which is "plain" in three of
+    four, a large "bias" or "factor" makes it need 64 bits, or an int32 bias is rounded "double"."""
     shapes = spatial(rng, channels, largest=largest, kernel=kernel) | fixed
     shapes["output_shape"] += (outputs,)
-    kind = str(rng.choice(["plain", "bias", "factor", "double"], p=[0.7, 0.1, 0.1, 0.1]))
+    kind = kind or str(rng.choice(["plain", "bias", "factor", "double"], p=[0.7, 0.1, 0.1, 0.1]))
     clamp = FULL_WIDE if rng.random() < 0.6 else (0, int(rng.choice([2**15 - 1, 20000])))
     rounding = "double" if kind == "double" else "reduced"
     workload = WideConv2D(**shapes, groups=groups, clamp=clamp, rounding=rounding)
@@ -240,7 +241,7 @@ def check(
     cases: list[Case],
     directory: Path,
     target_name: str,
-    rules: str,
+    rules: str | tuple[str, ...],
     *,
     decisions: Any = None,
     others: int = 0,
@@ -252,7 +253,7 @@ def check(
         cases: to make an image of.
         directory: for the image.
         target_name: the core.
-        rules: what the names of the rules begin with that all cases must take,
+        rules: what (one of) the names of the rules begin with that all cases must take,
         others: but for so many, whose constants those rules cannot express exactly.
         decisions: for the knobs.
         sanitize: whether the address and undefined-behaviour sanitizers watch; on the host only.

@@ -25,7 +25,7 @@ from tinyaot.schedules.cortex_m.dsp_calls import (
     copy,
     fill,
 )
-from tinyaot.schedules.cortex_m.dsp_window import Window, window_loader, window_of
+from tinyaot.schedules.cortex_m.dsp_window import Window, strip_space, window_loader, window_of
 from tinyaot.schedules.cortex_m.requantize import (
     Channels,
     fold_channels,
@@ -114,15 +114,8 @@ def _applies(workload: Conv2D) -> bool:
 
 
 def space(workload: Conv2D) -> Space:
-    """Output rows computed from one window, so many that whole tiles fill them."""
-    window = _window(workload)
-    height = window.out_height
-    if not window.copied:
-        return {"strip_rows": (height,)}
-    step = _TILE // math.gcd(window.out_width, _TILE)
-    sizes = [*range(step, height, step), height]
-    small = window.size_for(height) <= _SMALL_WINDOW
-    return {"strip_rows": tuple(reversed(sizes) if small else sizes)}
+    """Output rows computed from one window."""
+    return strip_space(_window(workload), _TILE, _SMALL_WINDOW)
 
 
 def _fold(workload: Conv2D, constants: Constants) -> Channels:

@@ -18,10 +18,13 @@ from tvm.script import tirx as T
 
 from tinyaot.schedules.cortex_m.dsp_calls import Buffer, Expr, at, call, copy, fill
 from tinyaot.schedules.cortex_m.dsp_convolution import check_pairs
-from tinyaot.schedules.cortex_m.dsp_window import Window, window_loader, window_of
+from tinyaot.schedules.cortex_m.dsp_window import Window, strip_space, window_loader, window_of
 from tinyaot.schedules.cortex_m.wide_layer import (
+    BYTES,
     FULL_RANGE,
+    SMALL_WINDOW,
     high_word_multipliers,
+    in_bytes,
     in_rows,
     matrix,
     scaling_words,
@@ -33,14 +36,10 @@ from tinyaot.schedules.workload_wide import WideConv2D
 _HEADERS = ("tinyaot_fixed_point.h", "tinyaot_dsp.h", "tinyaot_dsp_wide.h")
 _FINISH_HEADERS = (*_HEADERS, "tinyaot_wide.h", "tinyaot_wide_layer.h")
 
-# Pixels of a tile, and bytes of an activation.
+# Pixels of a tile.
 _TILE = 2
-_BYTES = 2
 # Taps of the kernels' steps.
 _STEP = 4
-
-# A window that holds the whole input is taken up to this size in bytes.
-_SMALL_WINDOW = 2048
 
 
 @dataclass(frozen=True)
@@ -80,22 +79,16 @@ def _taps(workload: WideConv2D, window: Window) -> _Taps:
     channels = workload.input_shape[3]
     down = workload.dilation[0] * window.pitch
     if workload.dilation[1] != 1 and kernel_width > 1:
-        across = workload.dilation[1] * channels * _BYTES
+        across = workload.dilation[1] * channels * BYTES
         return _Taps(kernel_height, down, kernel_width, across, channels)
     run = kernel_width * channels
-    if down == run * _BYTES or kernel_height == 1:
-        return _Taps(1, 0, 1, run * kernel_height * _BYTES, run * kernel_height)
+    if down == run * BYTES or kernel_height == 1:
+        return _Taps(1, 0, 1, run * kernel_height * BYTES, run * kernel_height)
     return _Taps(1, 0, kernel_height, down, run)
 
 
 def _window(workload: WideConv2D) -> Window:
-    """The window of an image whose channels are bytes."""
-    shapes = {
-        name: (*shape[:3], shape[3] * _BYTES)
-        for name, shape in (("input", workload.input_shape), ("output", workload.output_shape))
-    }
-    in_bytes = replace(workload, input_shape=shapes["input"], output_shape=shapes["output"])
-    window = window_of(in_bytes, copied=False)
+    window = window_of(in_bytes(workload), copied=False)
     if workload.kernel == (1, 1) == workload.strides and not window.copied:
         pixels = window.batch * window.height * window.width
         return replace(window, batch=1, height=1, width=pixels, out_height=1, out_width=pixels)
@@ -107,15 +100,8 @@ def _applies(workload: WideConv2D) -> bool:
 
 
 def _space(workload: WideConv2D) -> Space:
-    """Output rows computed from one window, so many that whole tiles fill them."""
-    window = _window(in_rows(workload))
-    height = window.out_height
-    if not window.copied:
-        return {"strip_rows": (height,)}
-    step = _TILE // math.gcd(window.out_width, _TILE)
-    sizes = [*range(step, height, step), height]
-    small = window.size_for(height) <= _SMALL_WINDOW
-    return {"strip_rows": tuple(reversed(sizes) if small else sizes)}
+    """Output rows computed from one window."""
+    return strip_space(_window(in_rows(workload)), _TILE, SMALL_WINDOW)
 
 
 def _derive(workload: WideConv2D, constants: Constants) -> dict[str, int]:
@@ -177,7 +163,7 @@ def wide_conv2d(workload: WideConv2D, decisions: Decisions) -> Kernel:
     clamped = workload.clamp != FULL_RANGE
 
     pairs = math.ceil(out_channels / 2)
-    last = 2 * (pairs - 1) * _BYTES
+    last = 2 * (pairs - 1) * BYTES
     segments = 1 if narrow else math.ceil(taps.count / segment)
     weight_words = pairs * taps.count // 2
     stream_size = weight_words + (5 * pairs if narrow else 4 * out_channels)
@@ -187,9 +173,9 @@ def wide_conv2d(workload: WideConv2D, decisions: Decisions) -> Kernel:
     tiled = (pixels - staged) // _TILE * _TILE
     direct = taps.is_column and not copied and batch * pixels == 1
     aligned = window.channels % 4 == 0
-    row_size = out_channels * _BYTES
+    row_size = out_channels * BYTES
     output_size = batch * pixels * row_size
-    column_size = min(tiled + 1, _TILE) * taps.count * _BYTES
+    column_size = min(tiled + 1, _TILE) * taps.count * BYTES
 
     def gather(columns: Buffer, source: Buffer, base: Expr, group: Expr, pixel: Expr) -> Expr:
         """Gathers the taps of a tile that one call gathers."""
@@ -197,25 +183,25 @@ def wide_conv2d(workload: WideConv2D, decisions: Decisions) -> Kernel:
         words = aligned and taps.run % (2 * _STEP) == 0
         return call(
             "tinyaot_dsp_wide_columns_words" if words else "tinyaot_dsp_wide_columns",
-            at(columns, group * (taps.runs * taps.padded * _TILE * _BYTES)),
+            at(columns, group * (taps.runs * taps.padded * _TILE * BYTES)),
             *(at(source, base + window.offset(pixel + p)) for p in range(_TILE)),
             taps.pitch,
             taps.runs,
-            taps.run * _BYTES,
+            taps.run * BYTES,
         )
 
     def copy_run(columns: Buffer, source: Buffer, base: Expr, run: Expr, pixel: Expr) -> Expr:
         """Copies a run of a single pixel's taps; what fills it up has no weight."""
         place = run // taps.runs * taps.call_pitch + run % taps.runs * taps.pitch
-        to = at(columns, run * taps.padded * _BYTES)
+        to = at(columns, run * taps.padded * BYTES)
         taken = at(source, base + window.offset(pixel) + place)
-        return copy(to, taken, taps.run * _BYTES, words=aligned)
+        return copy(to, taken, taps.run * BYTES, words=aligned)
 
     def add_up(count: int, columns: Buffer, stream: Buffer, sums: Buffer, s: Expr) -> Expr:
         """The sums of a segment of one or two pixels."""
         begin, size = s * segment, T.min(segment, taps.count - s * segment)
         name = f"tinyaot_dsp_wide_{'sums' if count == _TILE else 'vector_sums'}"
-        place = at(columns, begin * (count * _BYTES))
+        place = at(columns, begin * (count * BYTES))
         words, to = at(stream, begin // 2 * pairs), at(sums, s * (2 * pairs * count))
         return call(name, place, words, to, *([0] if count == _TILE else []), size, pairs)
 
@@ -246,7 +232,7 @@ def wide_conv2d(workload: WideConv2D, decisions: Decisions) -> Kernel:
         if not narrow:
             sums = T.alloc_buffer((segments * 2 * pairs * min(tiled + 1, _TILE),), "int32")
         if staged:
-            staging = T.alloc_buffer((2 * pairs * _BYTES,), "int8")
+            staging = T.alloc_buffer((2 * pairs * BYTES,), "int8")
         if copied:
             source = T.alloc_buffer((window_size,), "int8")
             fill(at(source), 0, window_size)
@@ -283,7 +269,7 @@ def wide_conv2d(workload: WideConv2D, decisions: Decisions) -> Kernel:
                     multiply_one(columns, stream, at(staging, last))
                     copy(at(y, place), at(staging), row_size, words=False)
         if narrow and clamped:
-            call("tinyaot_dsp_wide_clamp", at(y), output_size // _BYTES, *workload.clamp)
+            call("tinyaot_dsp_wide_clamp", at(y), output_size // BYTES, *workload.clamp)
 
     overlays = window.strips_may_overlay(strip_rows) or (
         not copied and not direct and window.pixels_may_overlay(_TILE)

@@ -16,6 +16,7 @@ import numpy as np
 from tvm.script import tirx as T
 
 from tinyaot.schedules.cortex_m.dsp_calls import Buffer, Expr, at, bytes_word, call, copy, fill
+from tinyaot.schedules.registry import Space
 from tinyaot.schedules.workload import Conv2D, DepthwiseConv2D
 from tinyaot.schedules.workload_wide import WideConv2D
 
@@ -150,6 +151,17 @@ def window_of(
         copied or any(workload.padding),
         surplus,
     )
+
+
+def strip_space(window: Window, tile: int, small: int) -> Space:
+    """The knob for the output rows computed from one window, so many that tiles of `tile` pixels
+    fill them; all by default where the window is no larger than `small` bytes."""
+    height = window.out_height
+    if not window.copied:
+        return {"strip_rows": (height,)}
+    step = tile // math.gcd(window.out_width, tile)
+    sizes = [*range(step, height, step), height]
+    return {"strip_rows": tuple(sizes[::-1] if window.size_for(height) <= small else sizes)}
 
 
 def window_loader(window: Window, strip_rows: int, zero_point: int) -> Callable[..., Any]:

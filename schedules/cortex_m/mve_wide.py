@@ -18,8 +18,10 @@ from tvm.script import tirx as T
 from tinyaot.schedules.cortex_m.mve_calls import Buffer, Expr, as_words, at, call
 from tinyaot.schedules.cortex_m.mve_window import PIXELS, Window, tile_space
 from tinyaot.schedules.cortex_m.wide_layer import (
+    BYTES,
     FULL_RANGE,
-    high_word_multipliers,
+    half_word_multipliers,
+    in_bytes,
     in_rows,
     matrix,
     scaling_words,
@@ -32,8 +34,7 @@ from tinyaot.schedules.workload_wide import WideConv2D
 _HEADERS = ("tinyaot_fixed_point.h", "tinyaot_mve.h", "tinyaot_mve_wide.h")
 _FINISH_HEADERS = (*_HEADERS, "tinyaot_wide.h", "tinyaot_wide_layer.h")
 
-# Bytes of an activation, and lanes of a vector.
-_BYTES = 2
+# Lanes of a vector.
 _LANES = 8
 # Images of fewer pixels are computed pixel by pixel.
 _FEW_PIXELS = 3
@@ -81,23 +82,16 @@ class _Layer:
 
     def window(self, rows: int, columns: int) -> Window:
         """In tiles; of an image whose channels are bytes."""
-        w = self.workload
-        in_bytes = Conv2D(
-            (*w.input_shape[:3], w.input_shape[3] * _BYTES),
-            (*w.output_shape[:3], w.output_shape[3] * _BYTES),
-            *(w.kernel, w.strides, w.padding, w.dilation),
-            groups=1,
-            input_zero_point=0,
-            output_zero_point=0,
-            clamp=FULL_RANGE,
-        )
-        return Window(in_bytes, rows, columns, self.padded)
+        w = in_bytes(self.workload)
+        shapes = w.input_shape, w.output_shape
+        plain = Conv2D(*(*shapes, w.kernel, w.strides, w.padding, w.dilation), 1, 0, 0, FULL_RANGE)
+        return Window(plain, rows, columns, self.padded)
 
     def runs(self, window: Window) -> tuple[int, int, int]:
         """Runs of contiguous taps, their number in each row of the kernel, and their bytes."""
         kernel_height, kernel_width = self.workload.kernel
         dilation_h, dilation_w = self.workload.dilation
-        channels = self.workload.input_shape[3] * _BYTES
+        channels = self.workload.input_shape[3] * BYTES
         if kernel_width > 1 and dilation_w > 1:
             return kernel_height * kernel_width, kernel_width, channels
         row = kernel_width * channels
@@ -128,17 +122,9 @@ def _space(workload: WideConv2D) -> Space:
 def _derive(workload: WideConv2D, constants: Constants) -> dict[str, int]:
     """Whether sums are `narrow`: outputs follow from 32 bits; else the taps of a `segment`."""
     weight = matrix(constants)
-    if _multipliers(weight, constants, workload.rounding) is not None:
+    if half_word_multipliers(weight, constants, workload.rounding) is not None:
         return {"narrow": 1, "segment": 0}
     return {"narrow": 0, "segment": min(segment_taps(weight, _LANES), weight.shape[1])}
-
-
-def _multipliers(
-    weight: NDArray[np.int64], constants: Constants, rounding: str
-) -> NDArray[np.int32] | None:
-    """Halves of `high_word_multipliers`, as VQRDMULH doubles the product."""
-    found = high_word_multipliers(weight, constants, rounding)
-    return None if found is None or np.any(found % 2) else found // 2
 
 
 def _blocks(weight: NDArray[np.int64], group: int) -> NDArray[np.int32]:
@@ -164,7 +150,7 @@ def _pack(workload: WideConv2D, narrow: bool, segment: int, constants: Constants
         parts = [_blocks(filled[:, begin : begin + segment], group) for begin in begins]
         words = [*parts, scaling_words(constants)]
         return {"stream": np.concatenate([part.reshape(-1) for part in words])}
-    multiplier = _multipliers(weight, constants, workload.rounding)
+    multiplier = half_word_multipliers(weight, constants, workload.rounding)
     assert multiplier is not None, "_derive has found it"
     scaling = np.stack([constants["bias"].astype(np.int32), multiplier], axis=1)
     scaling = np.pad(scaling, ((0, missing), (0, 0))).reshape(-1, group, 2)
@@ -184,11 +170,11 @@ def wide_conv2d(workload: WideConv2D, decisions: Decisions) -> Kernel:
     tile_rows = decisions.get("tile_rows", out_height)
     tile_columns = decisions.get("tile_columns", out_width)
     window = layer.window(tile_rows, tile_columns)
-    image = math.prod(layer.workload.input_shape[1:]) * _BYTES
+    image = math.prod(layer.workload.input_shape[1:]) * BYTES
     tiles_h, tiles_w = window.tiles
     taps, group, banded = layer.taps, layer.group, layer.padded
     runs, runs_across, run = layer.runs(window)
-    row_size = out_channels * _BYTES
+    row_size = out_channels * BYTES
     dilation_h, dilation_w = layer.workload.dilation
 
     single = group == 4
@@ -206,14 +192,14 @@ def wide_conv2d(workload: WideConv2D, decisions: Decisions) -> Kernel:
     # Outputs are stored as words of two channels, of four pixels.
     staged = narrow and not single and (out_channels % 2 == 1 or window.pixels < PIXELS)
     patches = window.band_bytes
-    scratch_size = patches + (pixels_at_once * taps * _BYTES if runs > 1 else 0)
+    scratch_size = patches + (pixels_at_once * taps * BYTES if runs > 1 else 0)
     fill_band = window.fill_band()
 
     def copy_run(scratch: Buffer, source: Buffer, base: Expr, pixel: Expr, j: int, r: Expr) -> Expr:
         """Copies the r-th run of a pixel's taps to the j-th patch."""
-        across = r % runs_across * (dilation_w * channels * _BYTES)
+        across = r % runs_across * (dilation_w * channels * BYTES)
         place = r // runs_across * (dilation_h * window.pitch) + across
-        to = at(scratch, patches + j * taps * _BYTES + r * run)
+        to = at(scratch, patches + j * taps * BYTES + r * run)
         return call("copy", to, at(source, base + window.begin(pixel + j) + place), run)
 
     def multiply(
@@ -245,9 +231,9 @@ def wide_conv2d(workload: WideConv2D, decisions: Decisions) -> Kernel:
 
     def vectors(scratch: Buffer, source: Buffer, base: Expr, pixel: Expr, s: Expr) -> list[Expr]:
         """Where the taps of the pixels begin, from a segment on."""
-        offset = s * (segment * _BYTES)
+        offset = s * (segment * BYTES)
         if runs > 1:
-            starts = [patches + j * taps * _BYTES for j in range(pixels_at_once)]
+            starts = [patches + j * taps * BYTES for j in range(pixels_at_once)]
             return [at(scratch, start + offset) for start in starts]
         return [at(source, base + window.begin(pixel + j) + offset) for j in range(pixels_at_once)]
 

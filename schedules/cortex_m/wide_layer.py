@@ -24,6 +24,12 @@ from tinyaot.schedules.workload_wide import WideConv2D
 
 FULL_RANGE = (-(2**15), 2**15 - 1)
 
+BYTES = 2
+"""Of an activation."""
+
+SMALL_WINDOW = 2048
+"""A window that holds the whole input is taken up to this size in bytes."""
+
 # An input of -2^15 times weights whose sizes add up to this stays inside 32 bits.
 _LARGEST_SUM = 2**16 - 1
 
@@ -49,6 +55,18 @@ def in_rows(workload: WideConv2D) -> WideConv2D:
     )
 
 
+def in_bytes(workload: WideConv2D) -> WideConv2D:
+    """The geometry of an image whose channels are bytes."""
+    shapes = {
+        name: (*shape[:3], shape[3] * BYTES)
+        for name, shape in (
+            ("input_shape", workload.input_shape),
+            ("output_shape", workload.output_shape),
+        )
+    }
+    return replace(workload, **shapes)  # type: ignore[arg-type]
+
+
 def matrix(constants: Mapping[str, NDArray[np.generic]]) -> NDArray[np.int64]:
     """The weights as (channels, taps)."""
     if "weight" not in constants:
@@ -70,6 +88,14 @@ def high_word_multipliers(
     if (np.abs(weight).sum(axis=1) * 2**15 + bias).max() >= 2**31:
         return None
     return (constants["multiplier"].astype(np.int64) << (32 - shift)).astype(np.int32)
+
+
+def half_word_multipliers(
+    weight: NDArray[np.int64], constants: Mapping[str, NDArray[np.generic]], rounding: str
+) -> NDArray[np.int32] | None:
+    """Halves of `high_word_multipliers`, for VQRDMULH, which doubles the product."""
+    found = high_word_multipliers(weight, constants, rounding)
+    return None if found is None or np.any(found % 2) else found // 2
 
 
 def segment_taps(weight: NDArray[np.int64], multiple: int) -> int:

@@ -72,6 +72,12 @@ def dense(rng: Random) -> Case:
     )
 
 
+def any_depthwise(rng: Random) -> Case:
+    kernel = tuple(int(size) for size in rng.integers(1, 5, 2))
+    channels = 2 * int(rng.integers(2, 12))
+    return wide_convolution(rng, kernel, channels, channels, groups=channels, kind="plain")
+
+
 def ramp(rng: Random) -> Case:
     """A leaky ReLU that keeps its scale or changes it, or a change of scale alone."""
     size = size_of(rng)
@@ -117,13 +123,13 @@ def some_decisions(rng: Random, cases: list[Case], target: str) -> dict[object, 
 
 
 MAKERS: tuple[Callable[[Random], Case], ...] = (
-    *(any_convolution, along_time, pointwise, dense),
+    *(any_convolution, along_time, pointwise, dense, any_depthwise),
     *(ramp, combination, combination),
 )
 RULES = {
-    "cortex-m4": "cortex_m.dsp_wide",
-    "cortex-m33": "cortex_m.dsp_wide",
-    "cortex-m55": "cortex_m.mve_wide",
+    "cortex-m4": ("cortex_m.dsp_wide", "cortex_m.wide_"),
+    "cortex-m33": ("cortex_m.dsp_wide", "cortex_m.wide_"),
+    "cortex-m55": ("cortex_m.mve_wide", "cortex_m.wide_"),
 }
 
 
