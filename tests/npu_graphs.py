@@ -174,6 +174,7 @@ ELEMENTWISE: dict[str, Case] = {
         for kind in ("ADD", "SUB")
         for dtype in ("int8", "int16")
     },
+    "SQUARED_DIFFERENCE": one(elementwise.binary("SQUARED_DIFFERENCE", "int8")),
     "ABS int8": one(lambda b, rng: functions.case(b, rng, "ABS")),
     "ABS int16": one(wide.absolute),
     "LEAKY_RELU int16": one(wide.leaky_relu),

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from tinyaot.compiler.graph import Graph, Node
+from tinyaot.compiler.legalize.fixed_point import requantize_by
+from tinyaot.compiler.npu.chain import FRACTION, Chain
 from tinyaot.compiler.npu.movement import moves
 from tinyaot.compiler.npu.operands import (
     ROUNDING,
@@ -100,7 +102,46 @@ def quantized_binary(node: Node, graph: Graph) -> list[Operation]:
         return add(node, graph)
     if w.operation == "multiply":
         return multiply(node, graph)
+    if w.operation == "squared_difference":
+        return _squared_difference(node, graph)
     raise Unsupported(f"{w.operation} is not among the NPU's operators")
+
+
+def _squared_difference(node: Node, graph: Graph) -> list[Operation]:
+    """Operands are scaled by tables of int32; their difference is squared and scaled as TFLite does
+    it in 32 bits."""
+    w = node.workload
+    assert isinstance(w, QuantizedBinary)
+    multiplier, shift = w.factors[2]
+    if w.dtype != "int8" or shift > 0:
+        raise Unsupported(f"a squared difference of {w.dtype} scaled by 2^{shift}")
+    found = _operands(node, graph)
+    order = (1, 0) if found.swapped else (0, 1)
+    chain = Chain(found.output.storage, node.origin)
+    scaled = []
+    for place, fm in zip(order, (found.first, found.second), strict=True):
+        centred = np.arange(-128, 128) - w.input_zero_points[place]
+        table = requantize_by(centred << w.left_shift, w.factors[place])
+        name = f"{found.output.storage} operand {place} of int32"
+        wide = FeatureMap(name, fm.shape, fm.shape, dtype="int32")
+        zero = FeatureMap("0 int8", (1, 1, 1), (1, 1, 1))
+        chain.operations.append(
+            Operation(
+                "subtract",
+                replace(fm, zero_point=0),
+                wide,
+                zero,
+                table=table.astype(np.int32),
+                constants={zero.storage: np.zeros(1, np.int8)},
+                origin=node.origin,
+            )
+        )
+        scaled.append(wide)
+    difference = chain.add("subtract", scaled[0], scaled[1])
+    square = chain.add("multiply", difference, difference, scale=(1, 0))
+    high = chain.add("multiply", square, multiplier, scale=FRACTION)
+    chain.add("shift_right", high, -shift, ofm=found.output, rounding="natural", clamp=w.clamp)
+    return [*found.before, *chain.operations]
 
 
 def extremum(node: Node, graph: Graph) -> list[Operation]:

@@ -6,67 +6,11 @@ gemmlowp's `one_over_one_plus_x_for_x_in_0_1`. The order of operations is that o
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyaot.targets.ethos_u.operation import FeatureMap, Operation, Scale
-
-_LIMITS = (-128, 127)
-"""Of a clamp, which results of 32 bits do not go through."""
-
-# What a product of two Q0.31 fractions is scaled by.
-_FRACTION = (1 << 30, 31)
-
-
-class _Chain:
-    """Operations on int32, one after the other, each on the results of those before."""
-
-    def __init__(self, name: str, origin: str) -> None:
-        self.operations: list[Operation] = []
-        self._name = name
-        self._origin = origin
-
-    def constant(self, value: int) -> tuple[FeatureMap, dict[str, NDArray[Any]]]:
-        """One number, as what an operand is read from."""
-        name = f"int32 {value}"
-        return (
-            FeatureMap(name, (1, 1, 1), (1, 1, 1), dtype="int32"),
-            {name: np.array([value], np.int32)},
-        )
-
-    def add(
-        self,
-        kind: str,
-        ifm: FeatureMap,
-        ifm2: FeatureMap | int | None = None,
-        *,
-        ofm: FeatureMap | None = None,
-        scale: Scale | None = None,
-        **options: Any,
-    ) -> FeatureMap:
-        """Adds an operation; returns its result, which has the first operand's shape."""
-        constants: dict[str, NDArray[Any]] = {}
-        if isinstance(ifm2, int):
-            ifm2, constants = self.constant(ifm2)
-        if ofm is None:
-            name = f"{self._name} step {len(self.operations)}"
-            ofm = FeatureMap(name, ifm.shape, ifm.shape, dtype="int32")
-        self.operations.append(
-            Operation(
-                kind,
-                ifm,
-                ofm,
-                ifm2,
-                scale=scale,
-                clamp=_LIMITS,
-                constants=constants,
-                origin=self._origin,
-                **options,
-            )
-        )
-        return ofm
+from tinyaot.compiler.npu.chain import FRACTION, Chain
+from tinyaot.targets.ethos_u.operation import FeatureMap, Operation
 
 
 def softmax_operations(
@@ -79,7 +23,7 @@ def softmax_operations(
         table: exp(-d * scale) in Q0.31 for differences d of 0 to 255.
         origin: the model node.
     """
-    chain = _Chain(target.storage, origin)
+    chain = Chain(target.storage, origin)
     rows, _, depth = source.shape
     flat = FeatureMap(source.storage, (rows, depth, 1), (rows, depth, 1))
     one = (rows, 1, 1)
@@ -109,12 +53,12 @@ def softmax_operations(
     x = chain.add("subtract", x, 1 << 30)
     x = chain.add("shift_left", x, 1)
     half = chain.add("add", x, (1 << 31) - 1, scale=(1, 1))
-    estimate = chain.add("multiply", half, -1010580540, scale=_FRACTION)
+    estimate = chain.add("multiply", half, -1010580540, scale=FRACTION)
     estimate = chain.add("add", estimate, 1515870810)
     for _ in range(3):
-        product = chain.add("multiply", estimate, half, scale=_FRACTION)
+        product = chain.add("multiply", estimate, half, scale=FRACTION)
         rest = chain.add("subtract", product, 1 << 29, swapped=True)
-        step = chain.add("multiply", estimate, rest, scale=_FRACTION)
+        step = chain.add("multiply", estimate, rest, scale=FRACTION)
         step = chain.add("multiply", step, 4, scale=(1, 0))
         estimate = chain.add("add", estimate, step)
     # Twice the estimate is the reciprocal; of a sum of exactly 1 it would not fit 32 bits.
