@@ -7,6 +7,7 @@ from tvm.script import tirx as T
 from tinyaot.schedules.cortex_m.mve_calls import at, call
 from tinyaot.schedules.cortex_m.rows import Rows
 from tinyaot.schedules.cortex_m.wide_elementwise import (
+    FULL_RANGE,
     HALF,
     is_addition,
     is_identity,
@@ -19,6 +20,7 @@ from tinyaot.schedules.workload_elementwise import QuantizedBinary
 from tinyaot.schedules.workload_wide import WideRamp, WideRequantize
 
 _HEADERS = ("tinyaot_fixed_point.h", "tinyaot_mve.h", "tinyaot_mve_wide_elementwise.h")
+_CLAMP_HEADERS = (*_HEADERS, "tinyaot_mve_wide.h")
 
 
 def _of_rows(
@@ -27,6 +29,7 @@ def _of_rows(
     """A call for each row, with the second input first if they are swapped."""
     rows = Rows.of(workload)
     size_a, size_b, size = rows.sizes
+    clamped = workload.clamp != FULL_RANGE
 
     @T.prim_func
     def quantized_binary(
@@ -47,10 +50,12 @@ def _of_rows(
                 at(y, rows.place(2, [i, j, k, n, o])),
                 rows.length,
                 *constants,
-                *workload.clamp,
             )
+        if clamped:
+            call("wide_clamp", at(y), size, *workload.clamp)
 
-    return Kernel(quantized_binary, headers=_HEADERS, in_place_inputs=rows.in_place)
+    headers = _CLAMP_HEADERS if clamped else _HEADERS
+    return Kernel(quantized_binary, headers=headers, in_place_inputs=rows.in_place)
 
 
 @rule(QuantizedBinary, features={"dsp", "mve"}, applies=is_addition)
@@ -72,12 +77,16 @@ def multiply(workload: QuantizedBinary, decisions: Decisions) -> Kernel:
     return _of_rows(workload, "wide_multiply", multiplier, -shift)
 
 
-def _of_elements(size: int, function: str, *constants: int) -> Kernel:
+def _of_elements(workload: WideRamp | WideRequantize, function: str, *constants: int) -> Kernel:
+    size, clamped = workload.size, workload.clamp != FULL_RANGE
+
     @T.prim_func
     def elements(x: T.Buffer((size,), "int16"), y: T.Buffer((size,), "int16")):
         call(function, at(x), at(y), size, *constants)
+        if clamped:
+            call("wide_clamp", at(y), size, *workload.clamp)
 
-    return Kernel(elements, headers=_HEADERS, in_place_inputs=(0,))
+    return Kernel(elements, headers=_CLAMP_HEADERS if clamped else _HEADERS, in_place_inputs=(0,))
 
 
 def _parts(factor: tuple[int, int]) -> tuple[int, int, int]:
@@ -89,14 +98,14 @@ def _parts(factor: tuple[int, int]) -> tuple[int, int, int]:
 @rule(WideRamp, features={"dsp", "mve"}, applies=is_ramp)
 def wide_ramp(workload: WideRamp, decisions: Decisions) -> Kernel:
     """Both sides, and a choice."""
-    rest = *_parts(workload.negative), *workload.clamp
+    negative = _parts(workload.negative)
     if is_identity(workload.positive):
-        return _of_elements(workload.size, "wide_leaky", *rest)
-    return _of_elements(workload.size, "wide_ramp", *_parts(workload.positive), *rest)
+        return _of_elements(workload, "wide_leaky", *negative)
+    return _of_elements(workload, "wide_ramp", *_parts(workload.positive), *negative)
 
 
 @rule(WideRequantize, features={"dsp", "mve"}, applies=is_line)
 def wide_requantize(workload: WideRequantize, decisions: Decisions) -> Kernel:
     """One multiplication."""
     factor = workload.multiplier, workload.shift
-    return _of_elements(workload.size, "wide_rescale", *_parts(factor), *workload.clamp)
+    return _of_elements(workload, "wide_rescale", *_parts(factor))

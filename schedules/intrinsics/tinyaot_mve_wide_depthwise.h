@@ -11,8 +11,18 @@ TINYAOT_MVE_INLINE int16x8_t tinyaot_mve_wide_depthwise_output(
 {
     even = vqrdmulhq_s32(vaddq_s32(even, vldrwq_s32(k)), vldrwq_s32(k + 4));
     odd = vqrdmulhq_s32(vaddq_s32(odd, vldrwq_s32(k + 8)), vldrwq_s32(k + 12));
-    return vqmovntq_s32(vqmovnbq_s32(vdupq_n_s16(0), even), odd);
+    return vqmovntq_s32(vqmovnbq_s32(vreinterpretq_s16_s32(even), even), odd);
 }
+
+#define TINYAOT_MVE_WIDE_AT(place) (const int16_t *)(const void *)(place)
+
+/* Adds the products of a tap to the sums of two pixels. */
+#define TINYAOT_MVE_WIDE_DEPTHWISE_TAP(FIRST, SECOND) \
+    const int16x8_t weight = vldrbq_s16(w), a = FIRST, b = SECOND; \
+    even0 = vaddq_s32(even0, vmullbq_int_s16(a, weight)); \
+    odd0 = vaddq_s32(odd0, vmulltq_int_s16(a, weight)); \
+    even1 = vaddq_s32(even1, vmullbq_int_s16(b, weight)); \
+    odd1 = vaddq_s32(odd1, vmulltq_int_s16(b, weight))
 
 /* `pixels` outputs of `channels` channels, `x_stride` bytes apart in x and `y_stride` in y.
  *
@@ -31,17 +41,23 @@ TINYAOT_MVE_FUNCTION void tinyaot_mve_wide_depthwise(const void *x, void *y, con
         for (int32_t p = 0; p < pixels; p += 2) {
             const int32_t both = p + 1 < pixels;
             const int8_t *const first = from + p * x_stride;
-            const int8_t *const second = first + (both ? x_stride : 0);
+            const int32_t step = both ? x_stride : 0;
             const int8_t *w = k;
             int32x4_t even0 = vdupq_n_s32(0), odd0 = even0, even1 = even0, odd1 = even0;
-            for (int32_t t = 0; t < taps; ++t, w += count) {
-                const int16x8_t weight = vldrbq_s16(w);
-                const int16x8_t a = vldrhq_z_s16((const int16_t *)(const void *)(first + offsets[t]), lanes);
-                const int16x8_t b = vldrhq_z_s16((const int16_t *)(const void *)(second + offsets[t]), lanes);
-                even0 = vaddq_s32(even0, vmullbq_int_s16(a, weight));
-                odd0 = vaddq_s32(odd0, vmulltq_int_s16(a, weight));
-                even1 = vaddq_s32(even1, vmullbq_int_s16(b, weight));
-                odd1 = vaddq_s32(odd1, vmulltq_int_s16(b, weight));
+            if (count == 8) {
+                for (int32_t t = 0; t < taps; ++t, w += 8) {
+                    const int8_t *const at = first + offsets[t];
+                    TINYAOT_MVE_WIDE_DEPTHWISE_TAP(
+                        vldrhq_s16(TINYAOT_MVE_WIDE_AT(at)),
+                        vldrhq_s16(TINYAOT_MVE_WIDE_AT(at + step)));
+                }
+            } else {
+                for (int32_t t = 0; t < taps; ++t, w += count) {
+                    const int8_t *const at = first + offsets[t];
+                    TINYAOT_MVE_WIDE_DEPTHWISE_TAP(
+                        vldrhq_z_s16(TINYAOT_MVE_WIDE_AT(at), lanes),
+                        vldrhq_z_s16(TINYAOT_MVE_WIDE_AT(at + step), lanes));
+                }
             }
             int8_t *const place = to + p * y_stride;
             const int32_t *const scaling = (const int32_t *)(const void *)constants;

@@ -19,7 +19,7 @@ TINYAOT_MVE_INLINE int32x4_t tinyaot_mve_wide_scaled(
 /* The even lanes' and the odd lanes' results to lanes of int16, limited to it. */
 TINYAOT_MVE_INLINE int16x8_t tinyaot_mve_wide_join(int32x4_t even, int32x4_t odd)
 {
-    return vqmovntq_s32(vqmovnbq_s32(vdupq_n_s16(0), even), odd);
+    return vqmovntq_s32(vqmovnbq_s32(vreinterpretq_s16_s32(even), even), odd);
 }
 
 /* Runs EIGHT, from the vectors a and b to the vector y, for all elements. */
@@ -28,14 +28,14 @@ TINYAOT_MVE_INLINE int16x8_t tinyaot_mve_wide_join(int32x4_t even, int32x4_t odd
         const int16x8_t a = vldrhq_s16(x0), b = vldrhq_s16(x1); \
         int16x8_t y; \
         EIGHT; \
-        vstrhq_s16(to, vminq_s16(vmaxq_s16(y, lows), highs)); \
+        vstrhq_s16(to, y); \
     } \
     if (size > 0) { \
         const mve_pred16_t lanes = vctp16q((uint32_t)size); \
         const int16x8_t a = vldrhq_z_s16(x0, lanes), b = vldrhq_z_s16(x1, lanes); \
         int16x8_t y; \
         EIGHT; \
-        vstrhq_p_s16(to, vminq_s16(vmaxq_s16(y, lows), highs), lanes); \
+        vstrhq_p_s16(to, y, lanes); \
     }
 
 /* The sum of an input with a factor of a half, which is a shift, and `sign` times another. */
@@ -62,31 +62,25 @@ TINYAOT_MVE_INLINE int16x8_t tinyaot_mve_wide_join(int32x4_t even, int32x4_t odd
         tinyaot_mve_wide_scaled(vmullbq_int_s16(a, b), multiplier, right, 1), \
         tinyaot_mve_wide_scaled(vmulltq_int_s16(a, b), multiplier, right, 1))
 
-#define TINYAOT_MVE_WIDE_LIMITS \
-    const int16x8_t lows = vdupq_n_s16((int16_t)low), highs = vdupq_n_s16((int16_t)high)
-
 TINYAOT_MVE_FUNCTION void tinyaot_mve_wide_add_half(const int16_t *x0, const int16_t *x1,
     int16_t *to, int32_t size, int32_t sign, int32_t multiplier1, int32_t right1,
-    int32_t multiplier, int32_t right, int32_t low, int32_t high)
+    int32_t multiplier, int32_t right)
 {
     const int32_t away1 = right1 > 0;
-    TINYAOT_MVE_WIDE_LIMITS;
     TINYAOT_MVE_WIDE_BINARY(TINYAOT_MVE_WIDE_HALF)
 }
 
 TINYAOT_MVE_FUNCTION void tinyaot_mve_wide_add(const int16_t *x0, const int16_t *x1, int16_t *to,
     int32_t size, int32_t sign, int32_t multiplier0, int32_t right0, int32_t multiplier1,
-    int32_t right1, int32_t multiplier, int32_t right, int32_t low, int32_t high)
+    int32_t right1, int32_t multiplier, int32_t right)
 {
     const int32_t away0 = right0 > 0, away1 = right1 > 0;
-    TINYAOT_MVE_WIDE_LIMITS;
     TINYAOT_MVE_WIDE_BINARY(TINYAOT_MVE_WIDE_SUM)
 }
 
 TINYAOT_MVE_FUNCTION void tinyaot_mve_wide_multiply(const int16_t *x0, const int16_t *x1,
-    int16_t *to, int32_t size, int32_t multiplier, int32_t right, int32_t low, int32_t high)
+    int16_t *to, int32_t size, int32_t multiplier, int32_t right)
 {
-    TINYAOT_MVE_WIDE_LIMITS;
     TINYAOT_MVE_WIDE_BINARY(TINYAOT_MVE_WIDE_PRODUCT)
 }
 
@@ -110,27 +104,25 @@ TINYAOT_MVE_INLINE int16x8_t tinyaot_mve_wide_bent(int16x8_t x, int16x8_t first,
 #define TINYAOT_MVE_WIDE_UNARY(EIGHT) \
     for (; size >= 8; size -= 8, from += 8, to += 8) { \
         const int16x8_t x = vldrhq_s16(from); \
-        vstrhq_s16(to, vminq_s16(vmaxq_s16(EIGHT, lows), highs)); \
+        vstrhq_s16(to, EIGHT); \
     } \
     if (size > 0) { \
         const mve_pred16_t lanes = vctp16q((uint32_t)size); \
         const int16x8_t x = vldrhq_z_s16(from, lanes); \
-        vstrhq_p_s16(to, vminq_s16(vmaxq_s16(EIGHT, lows), highs), lanes); \
+        vstrhq_p_s16(to, EIGHT, lanes); \
     }
 
 /* x scaled. */
 TINYAOT_MVE_FUNCTION void tinyaot_mve_wide_rescale(const int16_t *from, int16_t *to, int32_t size,
-    int32_t left, int32_t multiplier, int32_t right, int32_t low, int32_t high)
+    int32_t left, int32_t multiplier, int32_t right)
 {
-    TINYAOT_MVE_WIDE_LIMITS;
     TINYAOT_MVE_WIDE_UNARY(TINYAOT_MVE_WIDE_LINE(left, multiplier, right))
 }
 
 /* x where it is not negative, else scaled. */
 TINYAOT_MVE_FUNCTION void tinyaot_mve_wide_leaky(const int16_t *from, int16_t *to, int32_t size,
-    int32_t left, int32_t multiplier, int32_t right, int32_t low, int32_t high)
+    int32_t left, int32_t multiplier, int32_t right)
 {
-    TINYAOT_MVE_WIDE_LIMITS;
     TINYAOT_MVE_WIDE_UNARY(
         tinyaot_mve_wide_bent(x, x, TINYAOT_MVE_WIDE_LINE(left, multiplier, right)))
 }
@@ -138,9 +130,8 @@ TINYAOT_MVE_FUNCTION void tinyaot_mve_wide_leaky(const int16_t *from, int16_t *t
 /* x scaled by a factor for each sign. */
 TINYAOT_MVE_FUNCTION void tinyaot_mve_wide_ramp(const int16_t *from, int16_t *to, int32_t size,
     int32_t left0, int32_t multiplier0, int32_t right0, int32_t left1, int32_t multiplier1,
-    int32_t right1, int32_t low, int32_t high)
+    int32_t right1)
 {
-    TINYAOT_MVE_WIDE_LIMITS;
     TINYAOT_MVE_WIDE_UNARY(
         tinyaot_mve_wide_bent(x, TINYAOT_MVE_WIDE_LINE(left0, multiplier0, right0),
             TINYAOT_MVE_WIDE_LINE(left1, multiplier1, right1)))
