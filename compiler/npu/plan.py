@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tinyaot.schedules.ethos_u.blocks import BlockChoice, choose_block, unpack
+from tinyaot.schedules.ethos_u.blocks import BlockChoice, Sizes, choose_block, unpack
 from tinyaot.schedules.ethos_u.cascade import Cascade, apply_cascade, find_cascades
+from tinyaot.schedules.ethos_u.layout import brick_candidates, fills_bricks, lay_in_bricks
 from tinyaot.schedules.ethos_u.memory import spill, usage
 from tinyaot.schedules.ethos_u.slices import can_slice, slice_operation
 from tinyaot.schedules.ethos_u.streaming import (
@@ -23,11 +24,13 @@ from tinyaot.targets.ethos_u import vela
 from tinyaot.targets.ethos_u.accelerator import Npu
 from tinyaot.targets.ethos_u.operation import Operation
 
-BLOCK, COPIED, SLICES, CASCADE, STRIPE = "block", "copied", "slices", "cascade", "stripe"
-KNOBS = (BLOCK, COPIED, SLICES, CASCADE, STRIPE)
+BLOCK, COPIED, SLICES, BRICKS = "block", "copied", "slices", "bricks"
+CASCADE, STRIPE = "cascade", "stripe"
+KNOBS = (BLOCK, COPIED, SLICES, BRICKS, CASCADE, STRIPE)
 """Of an operation: its output block, as `blocks.pack` writes it; whether its weights are copied to
-SRAM; in how many slices it is computed; how many operations the cascade has that ends with it, and
-rows of a stripe there, 0 for no cascade. What is left out is chosen by estimate."""
+SRAM; in how many slices it is computed; whether its output lies in NHCWB16; how many operations the
+cascade has that ends with it, and rows of a stripe there, 0 for no cascade. What is left out is
+chosen by estimate."""
 
 _SLICES = (2, 3, 4, 8)
 _WORTH_SLICING = 1024
@@ -140,13 +143,15 @@ class Planner:
             npu: the accelerator.
             limit: bytes of SRAM that are enough; None for no limit.
         """
+        self._candidates = brick_candidates(operations, external)
+        filled = {name for name, fm in self._candidates.items() if fills_bricks(fm)}
+        operations = lay_in_bricks(operations, filled)
         self.operations = [replace(one, number=n) for n, one in enumerate(operations)]
         self.encoder = Encoder(npu)
         self._external = external
         self._npu = npu
         self._limit = limit
         self._sliced: dict[tuple[int, int], list[Operation] | None] = {}
-        self._depths: dict[tuple[int, int, int], int] = {}
 
     def plan(self, knobs: Mapping[int, Decisions] | None = None, limit: int | None = None) -> Plan:
         """The plan.
@@ -169,7 +174,7 @@ class Planner:
                 find_cascades(
                     operations,
                     self._external,
-                    lambda ops: self._schedule(ops, given, room, False).streaming.cycles,
+                    lambda ops: self._schedule(ops, given, room, None, False).streaming.cycles,
                     room,
                 )
             ]
@@ -188,8 +193,50 @@ class Planner:
             for one in operations
             if (count := given.get(one.number, {}).get(SLICES)) is not None
         }
-        best = self._schedule(self._cut(operations, decided), given, room, True)
-        return self._find_slices(operations, decided, given, room, best)
+        base = max(usage(operations, self._external), default=0)
+        operations = self._laid_out(operations, decided, given, room, base)
+        best = self._schedule(self._cut(operations, decided), given, room, base, True)
+        return self._find_slices(operations, decided, given, room, base, best)
+
+    def _laid_out(
+        self,
+        operations: Sequence[Operation],
+        decided: Mapping[int, int],
+        given: Mapping[int, Decisions],
+        room: int | None,
+        base: int,
+    ) -> list[Operation]:
+        """Operations with more tensors in NHCWB16: those whose channels do not fill it take more
+        memory, but are read and written in longer bursts."""
+        fixed = {
+            self.operations[number].ofm.storage: bool(values[BRICKS])
+            for number, values in given.items()
+            if BRICKS in values
+        }
+        chosen = {fm.storage for one in operations for fm in (*one.inputs, one.ofm) if fm.bricks}
+        chosen = (chosen - fixed.keys()) | {name for name, value in fixed.items() if value}
+        free = [
+            name
+            for name, fm in self._candidates.items()
+            if name not in fixed and not fills_bricks(fm) and fm.whole[0] * fm.whole[1] > 1
+        ]
+
+        def price(names: set[str]) -> float:
+            laid = self._cut(lay_in_bricks(operations, names), decided)
+            return self._schedule(laid, given, room, base, False).streaming.price
+
+        if free:
+            best = price(chosen)
+            everything = {*chosen, *free}
+            other = price(everything)
+            if other < best:
+                chosen, best = everything, other
+            for name in free:
+                trial = chosen ^ {name}
+                other = price(trial)
+                if other < best * _GAIN:
+                    chosen, best = trial, other
+        return lay_in_bricks(operations, chosen)
 
     def check(self, number: int, values: Decisions) -> None:
         """Whether the knobs of an operation are valid.
@@ -209,6 +256,10 @@ class Planner:
             raise ValueError(f"copied={values[COPIED]} is not valid")
         if values.get(SLICES, 1) != 1 and self._slices(one, values[SLICES]) is None:
             raise ValueError(f"it cannot be computed in {values[SLICES]} slices")
+        if BRICKS in values and (
+            values[BRICKS] not in (0, 1) or one.ofm.storage not in self._candidates
+        ):
+            raise ValueError(f"bricks={values[BRICKS]} is not valid")
         if (CASCADE in values) != (STRIPE in values):
             raise ValueError("a cascade needs both cascade and stripe")
         self._cascaded({number: values})
@@ -251,6 +302,7 @@ class Planner:
         decided: dict[int, int],
         given: Mapping[int, Decisions],
         room: int | None,
+        base: int,
         best: _Schedule,
     ) -> _Schedule:
         """Slices where the estimate gains, the largest weights first."""
@@ -270,7 +322,7 @@ class Planner:
                 if self._slices(one, count) is None:
                     continue
                 trial = {**counts, one.number: count}
-                found = self._schedule(self._cut(operations, trial), given, room, True)
+                found = self._schedule(self._cut(operations, trial), given, room, base, True)
                 if found.streaming.price < best.streaming.price * _GAIN:
                     best, counts = found, trial
         return best
@@ -280,6 +332,7 @@ class Planner:
         operations: Sequence[Operation],
         given: Mapping[int, Decisions],
         room: int | None,
+        base: int | None,
         thorough: bool,
     ) -> _Schedule:
         """Blocks, and which weights are copied before which operation."""
@@ -293,12 +346,10 @@ class Planner:
                 values = given.get(one.number, {})
                 wanted = unpack(values[BLOCK]) if BLOCK in values else None
                 depth = None if group is None else depths.get(group)
-                if depth is None and group is not None and wanted is None and not copied:
-                    depth = self._smallest_weights(one)
-                choice = choose_block(one, self._npu, copied, depth, wanted)
+                sizes = self.sizes(one)
+                choice = choose_block(one, self._npu, copied, sizes, depth, wanted)
                 if group is not None:
                     depths.setdefault(group, choice.block[2])
-                    choice = self._exact(one, choice)
                 sides[copied].append(choice)
         pairs = list(zip(*sides, strict=True))
         transfers, forced = [], []
@@ -310,40 +361,27 @@ class Planner:
             forced.append(None if value is None else bool(value))
         slots, tables = place_tables(operations, self._npu)
         transfers += [Transfer(len(one.data), (one.user,), one.earliest) for one in tables]
+        alive = usage(operations, self._external)
         planner = StreamingPlanner(
             [(direct.cost, held.cost) for direct, held in pairs],
             transfers,
-            usage(operations, self._external),
+            alive,
             self._npu,
             room,
+            max(alive, default=0) if base is None else base,
             # Nobody else uses an SRAM of that size of the accelerator's own.
             0.0 if room is not None and vela.has_cache(self._npu) else SRAM_PRICE,
         )
         streaming = planner.plan([*forced, *[True] * len(tables)], thorough)
         return _Schedule(list(operations), pairs, group_of, streaming, slots, tables)
 
-    def _exact(self, one: Operation, choice: BlockChoice) -> BlockChoice:
-        """With the cost of its weights as they are encoded."""
-        weights, scales = self.encoder.sizes(one, choice.block[2])
-        job = vela.job_of(one, (0, 0, 0))
-        job = vela.with_block(job, choice.block, weights, scales, choice.copied)
-        return replace(choice, cost=vela.cost(job, self._npu))
-
-    def _smallest_weights(self, one: Operation) -> int:
-        """The block depth of an operation that waits for weights from flash: weights compress
-        differently for each."""
-        best = choose_block(one, self._npu, False)
-        if best.cost.constants <= max(best.cost.compute, best.cost.arena):
-            return best.block[2]
-        key = (id(one.weights), id(one.bias), one.ofm.shape[0])
-        if key not in self._depths:
-            waits = []
-            blocks = vela.blocks(vela.job_of(one, (0, 0, 0)), self._npu)
-            for depth in sorted({block[2] for block in blocks}):
-                choice = self._exact(one, choose_block(one, self._npu, False, depth))
-                waits.append((choice.cost.cycles, depth))
-            self._depths[key] = min(waits)[1]
-        return self._depths[key]
+    def sizes(self, one: Operation) -> Sizes:
+        """Of an operation's weights, for each depth that its blocks can have."""
+        if one.weights is None:
+            return ()
+        blocks = vela.blocks(vela.job_of(one, (0, 0, 0)), self._npu)
+        depths = sorted({block[2] for block in blocks})
+        return tuple((depth, self.encoder.sizes(one, depth)) for depth in depths)
 
 
 def _groups(operations: Sequence[Operation]) -> list[tuple[int, ...]]:

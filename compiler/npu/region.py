@@ -25,7 +25,7 @@ from tinyaot.schedules.workload import Reshape, Workload
 from tinyaot.schedules.workload_npu import NpuRegion
 from tinyaot.targets.ethos_u import vela
 from tinyaot.targets.ethos_u.accelerator import Npu
-from tinyaot.targets.ethos_u.operation import BRICK, FeatureMap, Operation
+from tinyaot.targets.ethos_u.operation import Operation
 
 _ATTEMPTS = 8
 
@@ -58,7 +58,6 @@ class RegionCompiler:
             # outputs.
             ports = {*inputs, *outputs} - {*graph.inputs, *graph.outputs}
             limit -= sum(graph.tensors[name].nbytes for name in ports)
-        operations = _in_bricks(operations, external)
         if vela.has_cache(npu):
             operations = mark_outside(operations, external)
         self.nodes, self.inputs, self.outputs = nodes, inputs, outputs
@@ -172,39 +171,3 @@ def region_operations(
     known = {name for one in operations for name in one.constants}
     kept = {*external, *graph.constants, *known}
     return forward_copies(fuse_tables(operations, kept), kept)
-
-
-def _in_bricks(operations: Sequence[Operation], external: set[str]) -> list[Operation]:
-    """Tensors between operations get the layout NHCWB16 where all see them alike and their
-    channels fill it."""
-    uses: dict[str, list[tuple[Operation, FeatureMap]]] = {}
-    for one in operations:
-        for fm in (*one.inputs, one.ofm):
-            uses.setdefault(fm.storage, []).append((one, fm))
-    bricks = {
-        name
-        for name, users in uses.items()
-        if name not in external
-        and len({fm.whole for _, fm in users}) == 1
-        and users[0][1].whole[2] % BRICK == 0
-        and all(
-            fm.strides is None
-            and fm.offset == 0
-            and fm.first[2] % BRICK == 0
-            and one.kind != "reduce_sum"
-            for one, fm in users
-        )
-    }
-
-    def laid(fm: FeatureMap) -> FeatureMap:
-        return replace(fm, bricks=fm.storage in bricks)
-
-    return [
-        replace(
-            one,
-            ifm=laid(one.ifm),
-            ofm=laid(one.ofm),
-            ifm2=None if one.ifm2 is None else laid(one.ifm2),
-        )
-        for one in operations
-    ]

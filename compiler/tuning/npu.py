@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tinyaot.compiler.graph import Graph
 from tinyaot.compiler.npu.estimate import StreamEstimate, estimate_stream
 from tinyaot.compiler.npu.partition import group_compilers
-from tinyaot.compiler.npu.plan import BLOCK, CASCADE, COPIED, SLICES, STRIPE
+from tinyaot.compiler.npu.plan import BLOCK, BRICKS, CASCADE, COPIED, SLICES, STRIPE
 from tinyaot.compiler.npu.region import RegionCompiler
 from tinyaot.compiler.npu.simulate import run_region
 from tinyaot.compiler.npu.tuned import RULE, NpuRecords, knobs_of
@@ -338,13 +338,17 @@ def _moves(state: GroupState, place: int) -> Iterator[Decisions]:
         for count in _SLICES:
             yield {**now, COPIED: 1, SLICES: count}
         yield {**now, COPIED: 0, SLICES: 1}
-    copied = bool(now.get(COPIED, 1))
-    ranked = ranked_blocks(one, state.npu, copied and one.weights is not None)
+    sizes = state.compiler.planner.sizes(one)
+    ranked = ranked_blocks(one, state.npu, bool(sizes and now.get(COPIED, 1)), sizes)
     depths: set[int] = set()
     for rank, block in enumerate(ranked):
         if rank < _BLOCKS or block[2] not in depths:
             yield {**now, BLOCK: pack(block)}
         depths.add(block[2])
+    for value in (0, 1):
+        knobs = {**now, BRICKS: value}
+        if _is_valid(state, place, knobs):
+            yield knobs
     bare = {knob: value for knob, value in now.items() if knob not in (CASCADE, STRIPE)}
     if bare != now:
         yield bare

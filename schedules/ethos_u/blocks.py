@@ -39,23 +39,29 @@ def unpack(value: int) -> Shape:
     return value >> 16, value >> 8 & 255, value & 255
 
 
-def ranked_blocks(operation: Operation, npu: Npu, copied: bool = False) -> list[Shape]:
+Sizes = tuple[tuple[int, tuple[int, int]], ...]
+"""Bytes of weights and of scales, as they are encoded for each depth of a block; empty where there
+are none."""
+
+
+def ranked_blocks(operation: Operation, npu: Npu, copied: bool, sizes: Sizes) -> list[Shape]:
     """All blocks that an operation can work in, the cheapest first.
 
     Args:
         operation: what to compute.
         npu: the accelerator.
         copied: whether its weights come from SRAM.
+        sizes: of its weights.
     """
-    known = _ranked(vela.job_of(operation, (0, 0, 0)), _weight_bytes(operation), npu)
-    ranked = sorted(known, key=lambda one: (one[2] if copied else one[1]).cycles)
-    return [block for block, _, _ in ranked]
+    ranked = _ranked(vela.job_of(operation, (0, 0, 0)), sizes, copied, npu)
+    return [choice.block for choice in ranked]
 
 
 def choose_block(
     operation: Operation,
     npu: Npu,
     copied: bool,
+    sizes: Sizes,
     depth: int | None = None,
     block: Shape | None = None,
 ) -> BlockChoice:
@@ -65,59 +71,39 @@ def choose_block(
         operation: what to compute.
         npu: the accelerator.
         copied: whether its weights come from SRAM.
+        sizes: of its weights.
         depth: of the block, where it is decided: all that read the same weights have the same.
         block: what is wanted; of a part of an operation the largest block within it.
 
     Raises:
         ValueError: no block of the accelerator lies within the one that is wanted.
     """
-    job, weight_bytes = vela.job_of(operation, (0, 0, 0)), _weight_bytes(operation)
-    return _choose(job, weight_bytes, npu, copied, depth, block, operation.origin)
-
-
-@functools.cache
-def _choose(
-    job: vela.Job,
-    weight_bytes: int,
-    npu: Npu,
-    copied: bool,
-    depth: int | None,
-    wanted: Shape | None,
-    origin: str,
-) -> BlockChoice:
-    ranked = _ranked(job, weight_bytes, npu)
-    fitting = [one for one in ranked if depth is None or one[0][2] == depth] or list(ranked)
-    if wanted is not None:
-        within = [one for one in fitting if _within(one[0], wanted)]
+    ranked = _ranked(vela.job_of(operation, (0, 0, 0)), sizes, copied, npu)
+    if block is not None:
+        within = [one for one in ranked if _within(one.block, block)]
         if not within:
-            raise ValueError(f"{origin} cannot take the block {'x'.join(map(str, wanted))}")
-        block, direct, held = max(within, key=lambda one: one[0][0] * one[0][1] * one[0][2])
-    else:
-        block, direct, held = min(fitting, key=lambda one: (one[2] if copied else one[1]).cycles)
-    return BlockChoice(block, copied, held if copied else direct)
+            wanted = "x".join(map(str, block))
+            raise ValueError(f"{operation.origin} cannot take the block {wanted}")
+        if depth is not None:
+            within = [one for one in within if one.block[2] == depth] or within
+        return max(within, key=lambda one: one.block[0] * one.block[1] * one.block[2])
+    return next((one for one in ranked if depth in (None, one.block[2])), ranked[0])
 
 
 def _within(block: Shape, limit: Shape) -> bool:
     return all(size <= most for size, most in zip(block, limit, strict=True))
 
 
-def _weight_bytes(operation: Operation) -> int:
-    return 0 if operation.weights is None else operation.weights.size
-
-
-@functools.cache
-def _ranked(
-    job: vela.Job, weight_bytes: int, npu: Npu
-) -> tuple[tuple[Shape, vela.Cost, vela.Cost], ...]:
-    """Blocks with their cost, weights read from flash and from SRAM; the cheapest first."""
+@functools.lru_cache(maxsize=4096)
+def _ranked(job: vela.Job, sizes: Sizes, copied: bool, npu: Npu) -> tuple[BlockChoice, ...]:
+    """Blocks with their cost, the cheapest first; of equal ones that with less traffic."""
+    known = dict(sizes)
     result = []
-    scale_bytes = 10 * job.ofm[2] if weight_bytes else 0
     for block in vela.blocks(job, npu):
-        direct, held = (
-            vela.cost(vela.with_block(job, block, weight_bytes, scale_bytes, in_arena), npu)
-            for in_arena in (False, True)
-        )
-        result.append((block, direct, held))
+        weights, scales = known.get(block[2], (0, 0))
+        cost = vela.cost(vela.with_block(job, block, weights, scales, copied), npu)
+        traffic = weights + scales if copied else cost.constants
+        result.append(((cost.cycles, traffic, cost.arena), BlockChoice(block, copied, cost)))
     if not result:
         raise ValueError(f"no block fits {npu.name}: {job}")
-    return tuple(sorted(result, key=lambda one: one[1].cycles))
+    return tuple(choice for _, choice in sorted(result, key=lambda one: one[0]))

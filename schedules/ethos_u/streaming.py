@@ -73,6 +73,7 @@ class StreamingPlanner:
         alive: Sequence[int],
         npu: Npu,
         limit: int | None,
+        base: int,
         price: float = SRAM_PRICE,
     ) -> None:
         """Prepares.
@@ -83,6 +84,7 @@ class StreamingPlanner:
             alive: bytes of SRAM in use at each operation.
             npu: the accelerator; no copies that need more if it is to save SRAM.
             limit: bytes of SRAM that there are; None for no limit.
+            base: bytes of SRAM that have no price.
             price: what SRAM costs: `SRAM_PRICE`, or 0 where it is free up to the limit.
         """
         self._costs = costs
@@ -91,7 +93,7 @@ class StreamingPlanner:
         self._npu = npu
         self._limit = limit
         self._price = price
-        self._base = max(alive, default=0) or 1
+        self._base = base or 1
         self._times = [vela.copy_cycles(one.nbytes, npu) for one in transfers]
 
     def plan(self, forced: Sequence[bool | None], thorough: bool = True) -> Streaming:
@@ -117,7 +119,7 @@ class StreamingPlanner:
                 changed = self._priced(self._latest(trial))
                 if changed.price < best.price * _GAIN:
                     chosen, best, improved = trial, changed, True
-        return self._moved(best) if thorough else best
+        return self._moved(best, free) if thorough else best
 
     def _pays(self, index: int) -> bool:
         return any(
@@ -126,17 +128,18 @@ class StreamingPlanner:
             for user in self._transfers[index].users
         )
 
-    def _moved(self, plan: Streaming) -> Streaming:
-        """Moves the starts of copies as long as it gains."""
+    def _moved(self, plan: Streaming, free: Sequence[int]) -> Streaming:
+        """Moves the starts of copies, leaves some out or takes others in, as long as it gains."""
         for _ in range(_ROUNDS):
             before = plan.price
-            for index, when in enumerate(plan.starts):
-                if when is None:
+            for index, one in enumerate(self._transfers):
+                when = plan.starts[index]
+                if when is None and index not in free:
                     continue
-                one = self._transfers[index]
-                for step in _STEPS:
-                    moved = when - step
-                    if not one.earliest <= moved <= one.users[0]:
+                base = one.users[0] if when is None else when
+                places: list[int | None] = [base - step for step in _STEPS]
+                for moved in [*places, None] if index in free else places:
+                    if moved is not None and not one.earliest <= moved <= one.users[0]:
                         continue
                     starts = [*plan.starts]
                     starts[index] = moved

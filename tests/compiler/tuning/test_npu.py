@@ -15,6 +15,7 @@ from tinyaot.compiler.frontend import import_model
 from tinyaot.compiler.graph import Graph
 from tinyaot.compiler.legalize import legalize
 from tinyaot.compiler.npu.partition import group_compilers, partition
+from tinyaot.compiler.npu.region import RegionCompiler
 from tinyaot.compiler.npu.report import NpuReport
 from tinyaot.compiler.npu.tuned import RULE, NpuRecords
 from tinyaot.compiler.transform import simplify
@@ -22,6 +23,7 @@ from tinyaot.compiler.tuning.npu import GroupState, NpuTuner, npu_groups, verify
 from tinyaot.compiler.tuning.records import Record, read_log, useful_records, write_records
 from tinyaot.schedules.ethos_u.blocks import pack, ranked_blocks
 from tinyaot.targets.ethos_u.accelerator import Npu, configure, get_npu
+from tinyaot.targets.ethos_u.operation import Shape
 
 pytest.importorskip("ethosu.vela", reason="needs the extra ethos-u")
 
@@ -61,6 +63,13 @@ def tuned(data: bytes, log: Path, trials: int) -> GroupState:
     (state,) = npu_groups([("m", graph_of(data))], own(get_npu(NAME)))
     NpuTuner([state], trials, log).run()
     return state
+
+
+def blocks_of(compiler: RegionCompiler, place: int) -> list[Shape]:
+    """The blocks of an operation, the cheapest first."""
+    planner = compiler.planner
+    one = planner.operations[place]
+    return ranked_blocks(one, get_npu(NAME), False, planner.sizes(one))
 
 
 def by_hand(data: bytes, place: int, **knobs: int) -> Record:
@@ -103,7 +112,7 @@ def test_a_search_leaves_a_bad_start(tmp_path: Path) -> None:
     """A search that begins with the worst block finds a better one."""
     data, log = model(6, 0), tmp_path / "log.jsonl"
     (state,) = npu_groups([("m", graph_of(data))], own(get_npu(NAME)))
-    worst = ranked_blocks(state.compiler.planner.operations[0], state.npu)[-1]
+    worst = blocks_of(state.compiler, 0)[-1]
     slow = state.evaluate({0: {"block": pack(worst)}})
     assert slow.cycles is not None
     assert state.evaluate({}).better(slow)
@@ -139,7 +148,7 @@ def test_a_record_that_does_not_apply_is_noted(
 def test_a_block_and_a_stripe_are_taken_from_records(tmp_path: Path) -> None:
     data, log = model(), tmp_path / "log.jsonl"
     (compiler,) = group_compilers(graph_of(data), own(get_npu(NAME)))
-    block = ranked_blocks(compiler.planner.operations[2], get_npu(NAME))[3]
+    block = blocks_of(compiler, 2)[3]
     write_records(log, [by_hand(data, 2, block=pack(block))])
     report, _ = report_of(data, log)
     assert {one.block for one in report.operations if one.source == "tuned"} == {block}
@@ -156,15 +165,21 @@ def test_a_block_and_a_stripe_are_taken_from_records(tmp_path: Path) -> None:
     assert report_of(data, log)[0] == report_of(data)[0]
 
 
-def test_stripes_of_records_compute_the_same() -> None:
+def test_stripes_and_bricks_of_records_compute_the_same() -> None:
     graph, npu = graph_of(model()), own(get_npu(NAME))
     (state,) = npu_groups([("m", graph)], npu)
-    for knobs in (
-        {"cascade": 3, "stripe": 2},
-        {"cascade": 2, "stripe": 5, "block": pack((2, 4, 64))},
-    ):
-        assert state.evaluate({2: knobs}).status == "ok"
-    assert state.evaluate({2: {"cascade": 2, "stripe": 4}, 1: {"cascade": 2, "stripe": 4}}).error
+    default = state.evaluate({})
+    trials: list[dict[int, dict[str, int]]] = [
+        {2: {"cascade": 3, "stripe": 2}},
+        {2: {"cascade": 2, "stripe": 5, "block": pack((2, 4, 64))}},
+        {0: {"bricks": 1}, 1: {"bricks": 0}},
+        {0: {"bricks": 0}, 1: {"bricks": 1}, 2: {"cascade": 2, "stripe": 3}},
+    ]
+    results = [state.evaluate(knobs) for knobs in trials]
+    assert {one.status for one in results} == {"ok"}
+    assert len({(one.cycles, one.workspace) for one in [default, *results]}) == 5
+    overlapping = {2: {"cascade": 2, "stripe": 4}, 1: {"cascade": 2, "stripe": 4}}
+    assert "not valid" in state.evaluate(overlapping).error
 
 
 def test_records_of_other_groups_are_taken_where_they_gain(tmp_path: Path) -> None:
@@ -173,7 +188,7 @@ def test_records_of_other_groups_are_taken_where_they_gain(tmp_path: Path) -> No
     graph, npu = graph_of(here), own(get_npu(NAME))
     (elsewhere,) = group_compilers(graph_of(there), npu)
     (compiler,) = group_compilers(graph, npu)
-    ranked = ranked_blocks(compiler.planner.operations[2], npu)
+    ranked = blocks_of(compiler, 2)
 
     def sources(block: Sequence[int]) -> list[str]:
         first = by_hand(there, 1, block=pack((block[0], block[1], block[2])))
