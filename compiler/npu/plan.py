@@ -35,6 +35,7 @@ chosen by estimate."""
 _SLICES = (2, 3, 4, 8)
 _WORTH_SLICING = 1024
 """Bytes of weights."""
+_ROUNDS = 2
 _GAIN = 0.999
 
 
@@ -317,14 +318,20 @@ class Planner:
         ]
         large.sort(key=lambda one: -(0 if one.weights is None else one.weights.size))
         counts = dict(decided)
-        for one in large:
-            for count in _SLICES:
-                if self._slices(one, count) is None:
-                    continue
-                trial = {**counts, one.number: count}
-                found = self._schedule(self._cut(operations, trial), given, room, base, True)
-                if found.streaming.price < best.streaming.price * _GAIN:
-                    best, counts = found, trial
+        for _ in range(_ROUNDS):
+            before = best
+            for one in large:
+                for count in (1, *_SLICES):
+                    if counts.get(one.number, 1) == count or (
+                        count > 1 and self._slices(one, count) is None
+                    ):
+                        continue
+                    trial = {**counts, one.number: count}
+                    found = self._schedule(self._cut(operations, trial), given, room, base, True)
+                    if found.streaming.price < best.streaming.price * _GAIN:
+                        best, counts = found, trial
+            if best is before:
+                break
         return best
 
     def _schedule(

@@ -19,6 +19,9 @@ from tinyaot.targets.ethos_u.timeline import MOST_KERNELS, Timeline
 SRAM_PRICE = 0.3
 """A tenth more SRAM must save three hundredths of the cycles."""
 _GAIN = 0.9999
+_OVER = 100.0
+"""How much more a plan costs that needs more SRAM than there is: none of them is ever taken where
+there is another, but the search finds out of them."""
 _STEPS = (1, 2, 4, -1, -2)
 """By how many operations the start of a copy is moved."""
 _ROUNDS = 4
@@ -108,8 +111,17 @@ class StreamingPlanner:
         best = self._priced(self._latest(chosen))
         everything = [value or index in free for index, value in enumerate(chosen)]
         other = self._priced(self._latest(everything))
-        if other.price < best.price:
-            chosen, best = everything, other
+        starts = [(everything, other) if other.price < best.price else (chosen, best)]
+        if thorough and other.price > _OVER * other.cycles:
+            # Where little fits, adding copies and leaving some out end in different places.
+            starts.append((everything, other))
+        plans = [self._toggled(*start, free) for start in starts]
+        if thorough:
+            plans = [self._moved(plan, free) for plan in plans]
+        return min(plans, key=lambda plan: plan.price)
+
+    def _toggled(self, chosen: list[bool], best: Streaming, free: Sequence[int]) -> Streaming:
+        """Makes copies, or does not, one after the other, as long as it gains."""
         improved = True
         while improved:
             improved = False
@@ -119,7 +131,7 @@ class StreamingPlanner:
                 changed = self._priced(self._latest(trial))
                 if changed.price < best.price * _GAIN:
                     chosen, best, improved = trial, changed, True
-        return self._moved(best, free) if thorough else best
+        return best
 
     def _pays(self, index: int) -> bool:
         return any(
@@ -159,10 +171,11 @@ class StreamingPlanner:
         ]
         sram = max(add_buffers(self._alive, buffers), default=0)
         price = cycles * (1 + self._price * (sram / self._base - 1))
-        if self._limit is not None and sram > max(self._limit, self._base):
-            price = math.inf
-        if self._npu.optimise == "size" and sram > self._base:
-            price = math.inf
+        most = math.inf if self._limit is None else max(self._limit, self._base)
+        if self._npu.optimise == "size":
+            most = self._base
+        if sram > most:
+            price *= 2 * _OVER * sram / most
         return Streaming(tuple(starts), cycles, price)
 
     def _latest(self, copied: Sequence[bool]) -> list[int | None]:
