@@ -75,7 +75,9 @@ def bench_command(
     """Measure models on emulated cores: instructions, memory, ratios to a baseline."""
     if npu:
         with progress() as step:
-            compared = npu_documents(models, targets or DEFAULT_TARGETS, step)
+            compared = npu_documents(
+                models, targets or DEFAULT_TARGETS, step, tuning_log, tuned, against_default
+            )
         if json is None or str(json) != "-":
             show_npu(compared)
         if json is not None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinyaot.tools.baseline import geometric_mean
 from tinyaot.tools.console import columns, stdout
 from tinyaot.tools.model import compile_file
+
+if TYPE_CHECKING:
+    from tinyaot.compiler import CompiledModel
 
 Document = dict[str, Any]
 
@@ -17,28 +20,47 @@ _GOALS = ("performance", "size")
 
 
 def npu_documents(
-    models: Sequence[Path], targets: Sequence[str], step: Callable[[str], None]
+    models: Sequence[Path],
+    targets: Sequence[str],
+    step: Callable[[str], None],
+    logs: Sequence[Path] | None = None,
+    tuned: bool = True,
+    against_default: bool = False,
 ) -> list[Document]:
-    """One object per target, model and mode: both compilers' cycles, SRAM and flash."""
+    """One object per target, model and mode: both compilers' cycles, SRAM and flash; if asked for,
+    also ours without tuning records."""
     return [
-        _measure(model, target, goal, step)
+        _measure(model, target, goal, step, logs, tuned, against_default)
         for target in targets
         for model in models
         for goal in _GOALS
     ]
 
 
-def _measure(model: Path, target: str, goal: str, step: Callable[[str], None]) -> Document:
+def _measure(
+    model: Path,
+    target: str,
+    goal: str,
+    step: Callable[[str], None],
+    logs: Sequence[Path] | None,
+    tuned: bool,
+    against_default: bool,
+) -> Document:
     from tinyaot.compiler.npu.report import vela_figures
 
     step(f"{model.stem} on {target} for {goal}")
-    compiled = compile_file(
-        *(model, target, None, None, "balanced", lambda _: None),
-        npu={"optimise": goal, "codegen": "own"},
-    )
+
+    def made(logs: Sequence[Path] | None, tuned: bool) -> CompiledModel:
+        return compile_file(
+            *(model, target, None, None, "balanced", lambda _: None, logs, tuned),
+            npu={"optimise": goal, "codegen": "own"},
+        )
+
+    compiled = made(logs, tuned)
     report, npu = compiled.npu_report(), compiled.target.npu
     assert npu is not None
     assert report is not None
+    plain = made(None, False).npu_report() if against_default else None
     vela = vela_figures(model.read_bytes(), npu) if model.suffix == ".tflite" else None
     return {
         "model": model.stem,
@@ -48,6 +70,11 @@ def _measure(model: Path, target: str, goal: str, step: Callable[[str], None]) -
         "sram_bytes": report.sram_bytes,
         "flash_bytes": report.flash_bytes,
         "dma_bytes": report.dma_bytes,
+        **(
+            {}
+            if plain is None
+            else {"default_cycles": plain.cycles, "default_sram_bytes": plain.sram_bytes}
+        ),
         "cpu_operators": [one.origin for one in report.fallbacks],
         "vela": None
         if vela is None
@@ -62,9 +89,10 @@ def _measure(model: Path, target: str, goal: str, step: Callable[[str], None]) -
 
 def show_npu(documents: Sequence[Document]) -> None:
     """The documents as a table."""
+    default = ["default>"] if any("default_cycles" in one for one in documents) else []
     table = columns(
-        "model", "NPU", "mode", "cycles>", "Vela>", "ratio>", "Vela says>", "SRAM>", "Vela>",
-        "flash>", "Vela>", "on CPU>",
+        "model", "NPU", "mode", *default, "cycles>", "Vela>", "ratio>", "Vela says>", "SRAM>",
+        "Vela>", "flash>", "Vela>", "on CPU>",
     )  # fmt: skip
     ratios: dict[tuple[str, str], list[float]] = {}
     for document in documents:
@@ -77,6 +105,7 @@ def show_npu(documents: Sequence[Document]) -> None:
             document["model"],
             npu,
             document["optimise"],
+            *([_number(document.get("default_cycles"))] if default else []),
             f"{document['cycles']:,}",
             _number(vela.get("cycles")),
             "-" if ratio is None else f"{ratio:.2f}",

@@ -99,19 +99,22 @@ class GroupState:
     limit: int = 0
 
     def evaluate(self, knobs: Knobs) -> Trial:
-        """Compiles, estimates and runs a candidate."""
+        """Compiles, estimates and runs a candidate, with all sets of inputs if it is the best so
+        far and else with one."""
         try:
             region = self.compiler.compile(knobs)
         except ValueError as error:
             return Trial(BUILD, error=str(error))
         workspace = region.sram_bytes
+        trial = Trial(OK, estimate_stream(region.stream, self.npu).cycles, workspace)
+        count = len(self.inputs) if trial.better(self.best) else 1
         try:
-            for inputs, expected in zip(self.inputs, self.expected, strict=True):
+            for inputs, expected in zip(self.inputs[:count], self.expected, strict=False):
                 if [one.tobytes() for one in run_region(region.node, inputs)] != expected:
                     return Trial(WRONG, None, workspace, "differs from the reference")
         except TinyaotError as error:
             return Trial(WRONG, None, workspace, error.message)
-        return Trial(OK, estimate_stream(region.stream, self.npu).cycles, workspace)
+        return trial
 
     def places(self) -> list[int]:
         """The operations that are worth tuning, the one with the most cycles first."""

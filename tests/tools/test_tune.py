@@ -88,6 +88,10 @@ def test_an_npu_is_tuned_by_estimate(tinyaot: Command, model: Path, tmp_path: Pa
     assert {json.loads(line)["core"] for line in log.read_text().splitlines()} == {"ethos-u55-32"}
     compiled = tinyaot("compile", model, *target, "--tuning-log", log, "--json").document
     assert [one["source"] for one in compiled["npu"]["operations"]] == ["tuned"]
+    arguments = ["bench", "--npu", model, *target, "--tuning-log", log, "--against-default"]
+    compared = json.loads(tinyaot(*arguments, "--json", "-").stdout)
+    assert [one["optimise"] for one in compared] == ["performance", "size"]
+    assert all(0 < one["cycles"] <= one["default_cycles"] for one in compared)
     verified = tinyaot("log", "verify", log, "--model", model)
     assert verified.status == 0, verified.stdout
     refused = tinyaot("tune", model, "--target", "cortex-m55", "--optimise", "size")
