@@ -49,6 +49,14 @@ def apply_cascade(
     makers = {one.ofm.storage: place for place, one in enumerate(members)}
     if len(makers) != len(members) or not all(_can_stripe(one) for one in members):
         return None
+    if not all(
+        fm.strides is None and fm.whole == members[makers[fm.storage]].ofm.whole
+        for one in members
+        for fm in one.inputs
+        if fm.storage in makers
+    ):
+        # Rows of one are not rows of the other.
+        return None
     users = [
         [p for p, one in enumerate(members) if _reads(one, member.ofm.storage)]
         for member in members

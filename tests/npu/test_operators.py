@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 
 import pytest
 from npu_graphs import CASES, compare
@@ -29,6 +30,19 @@ def test_sample(name: str, first: int) -> None:
     # Nothing would be wrong if all stayed on the CPU.
     total = sum(sum(counts.values()) for counts in outcome.reasons.values())
     assert sum(counts.get("", 0) for counts in outcome.reasons.values()) > 0.8 * total
+
+
+def test_stripes_of_tensors_under_two_shapes() -> None:
+    npu = replace(get_npu("ethos-u55-128"), optimise="size")
+    assert compare(["large reduction"], range(42, 44), npu).wrong == []
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("name", ["ethos-u55-128", "ethos-u65-256"])
+@pytest.mark.parametrize("kind", CASES)
+def test_many_for_size(kind: str, name: str) -> None:
+    npu = replace(get_npu(name), optimise="size")
+    assert compare([kind], range(SAMPLE, SAMPLE + CAMPAIGN), npu).wrong == []
 
 
 @pytest.mark.campaign
