@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tflite_builder import Tensor, TFLiteBuilder
@@ -72,6 +73,40 @@ def _dense(b: TFLiteBuilder, rng: np.random.Generator) -> Tensor:
     )
 
 
+def _wide(
+    kind: str, shape: tuple[int, ...], output: tuple[int, ...], weights: tuple[int, ...]
+) -> Callable[[TFLiteBuilder, np.random.Generator], Tensor]:
+    """A layer on int16 whose padding is SAME."""
+    window = dict.fromkeys(("StrideH", "StrideW", "DilationHFactor", "DilationWFactor"), 1)
+
+    def build(b: TFLiteBuilder, rng: np.random.Generator) -> Tensor:
+        x = b.input(shape, 1e-3, dtype="int16")
+        weight = rng.integers(-100, 101, weights).astype(np.int8)
+        bias = rng.integers(-(2**20), 2**20, output[-1])
+        axis = weights.index(output[-1])
+        filters = b.constant(weight, rng.uniform(0.001, 0.002, output[-1]), channel_axis=axis)
+        names = {"CONV_2D": "Conv2DOptions", "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions"}
+        options: dict[str, Any] = {"options": names.get(kind, "FullyConnectedOptions")}
+        options |= window if kind in names else {}
+        options |= {"DepthMultiplier": 1} if kind == "DEPTHWISE_CONV_2D" else {}
+        inputs = [x, filters, b.constant(bias)]
+        return b.operator(kind, inputs, output, scale=2e-3, dtype="int16", **options)
+
+    return build
+
+
+def _wide_add(b: TFLiteBuilder, rng: np.random.Generator) -> Tensor:
+    first, second = (b.input((1, 1, 32, 32), scale, dtype="int16") for scale in (1e-3, 7e-4))
+    options = {"scale": 1e-3, "dtype": "int16", "options": "AddOptions"}
+    return b.operator("ADD", [first, second], first.shape, **options)
+
+
+def _wide_leaky_relu(b: TFLiteBuilder, rng: np.random.Generator) -> Tensor:
+    x = b.input((1, 1, 32, 32), 1e-3, dtype="int16")
+    options = {"dtype": "int16", "options": "LeakyReluOptions", "Alpha": 0.3}
+    return b.operator("LEAKY_RELU", [x], x.shape, **x.quantization, **options)
+
+
 def _add(b: TFLiteBuilder, rng: np.random.Generator) -> Tensor:
     first = b.input((1, 32, 32, 4), _SCALE, 3)
     second = b.input((1, 32, 32, 4), 0.03, _ZERO_POINT)
@@ -89,6 +124,13 @@ LAYERS: dict[str, Callable[[TFLiteBuilder, np.random.Generator], Tensor]] = {
         b.input((1, 8, 8, 64), _SCALE, _ZERO_POINT), (8, 8)
     ),
     "softmax 12": lambda b, rng: b.softmax(b.input((1, 12), 0.1, 10)),
+    "int16 conv2d 1x3 32x16->32": _wide("CONV_2D", (1, 1, 32, 16), (1, 1, 32, 32), (32, 1, 3, 16)),
+    "int16 fully connected 128->64": _wide("FULLY_CONNECTED", (1, 128), (1, 64), (64, 128)),
+    "int16 depthwise 3x3 8x8x16": _wide(
+        "DEPTHWISE_CONV_2D", (1, 8, 8, 16), (1, 8, 8, 16), (1, 3, 3, 16)
+    ),
+    "int16 add 1024": _wide_add,
+    "int16 leaky relu 1024": _wide_leaky_relu,
 }
 
 

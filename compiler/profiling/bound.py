@@ -41,12 +41,14 @@ class Rates:
 
     Attributes:
         macs: multiply-accumulates of int8 values by one instruction.
+        wide_macs: those of int16 values by int8 weights.
         nbytes: bytes that one instruction loads or stores.
         requantize: instructions for one output: scale, round, saturate, store.
         accumulators: sums that fit in registers beside what is added to them.
     """
 
     macs: float
+    wide_macs: float
     nbytes: int
     requantize: float
     accumulators: int
@@ -55,20 +57,20 @@ class Rates:
 def rates(target: Target) -> Rates:
     """The rates of a core, from its features.
 
-    MVE: VMLADAVA.S8 adds 16 products, VLDRB loads 16 bytes; a multiplication, a rounding shift, an
-    addition, a minimum, a maximum and a store requantize 4 lanes. DSP: SMLAD adds 2 products; loads
-    of multiplier and addend, SMMLA, SSAT and STRB. Armv7-M: MLA; SMLAL, shift, saturate and store.
-    Armv6-M: MULS and ADDS; a product in pieces, saturation by branches.
+    MVE: VMLADAVA.S8 adds 16 products, VMLADAVA.S16 8, VLDRB loads 16 bytes; a multiplication, a
+    rounding shift, an addition, a minimum, a maximum and a store requantize 4 lanes. DSP: SMLAD
+    adds 2 products; loads of multiplier and addend, SMMLA, SSAT and STRB. Armv7-M: MLA; SMLAL,
+    shift, saturate and store. Armv6-M: MULS and ADDS; a product in pieces, saturation by branches.
     """
     features = target.features
     accumulators = 8 if target.registers >= _WIDE_REGISTER_FILE else 4
     if "mve" in features:
-        return Rates(16, 16, 1.5, accumulators)
+        return Rates(16, 8, 16, 1.5, accumulators)
     if "dsp" in features:
-        return Rates(2, 4, 4, accumulators)
+        return Rates(2, 2, 4, 4, accumulators)
     if "smull" in features:
-        return Rates(1, 4, 6, accumulators)
-    return Rates(0.5, 4, 12, accumulators)
+        return Rates(1, 1, 4, 6, accumulators)
+    return Rates(0.5, 0.5, 4, 12, accumulators)
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,9 @@ def bound_of(operator: Operator, graph: Graph, target: Target) -> Bound:
     """The estimates for an operator on a core."""
     workload, best = operator.node.workload, rates(target)
     outputs = math.prod(graph.tensors[operator.node.output].shape)
+    macs = best.wide_macs if isinstance(workload, WideConv2D) else best.macs
     return Bound(
-        compute=round(_operations(workload, outputs) / best.macs),
+        compute=round(_operations(workload, outputs) / macs),
         load=round(_traffic(operator, graph, best) / best.nbytes),
         requantize=round(_requantized(operator, outputs) * best.requantize),
     )
