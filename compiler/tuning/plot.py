@@ -78,7 +78,7 @@ def _draw_traces(axes: Any, group: Mapping[str, Sequence[Record]]) -> None:
         best = np.minimum.accumulate(costs)
         trials = np.arange(1, len(best) + 1)
         drawn = np.isfinite(best)
-        axes.step(trials[drawn], best[drawn], where="post", label=name)
+        axes.step(trials[drawn], best[drawn], where="post", label=name, marker=".", markersize=3)
         default = next((one.cost for one in records if one.default and one.cost), None)
         if default is not None:
             axes.axhline(default, color="gray", linewidth=0.8, linestyle=":")
