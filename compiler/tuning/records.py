@@ -7,7 +7,8 @@ core        name of the target
 workload    kind and fields of the workload, as `Workload.key` writes them
 rule        name of the schedule rule
 knobs       values of the rule's knobs
-metric      what the cost is: "instructions", "cycles" (estimated) or "seconds"
+metric      what the cost is: "instructions", "cycles" (estimated) or "seconds" (of a board, or of
+            the machine that tuned for the host)
 status      "ok"; "wrong" (differs from the reference), "crash", "hang" or "build": these have no
             cost and are never chosen
 cost        of one inference; null unless the status is "ok"
