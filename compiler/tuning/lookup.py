@@ -8,7 +8,7 @@ A workload without a record takes the pick of the nearest one whose knobs are va
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -57,13 +57,21 @@ class Records:
     notes: tuple[str, ...] = ()
     npu: NpuRecords = field(default_factory=NpuRecords)
 
-    def options(self, workload: Workload, features: frozenset[str]) -> tuple[list[Pick], str]:
+    def options(
+        self, workload: Workload, features: frozenset[str], rules: Set[str]
+    ) -> tuple[list[Pick], str]:
         """Picks for a workload, the fastest first, and the note of a record that no longer applies.
 
         The first ones need more memory than the later ones. None means the default.
+
+        Args:
+            workload: what to compute.
+            features: of the core.
+            rules: those that compute it by default. Records beside another default say nothing:
+                their constants rule out what these allow, or they are older than a rule.
         """
         wanted = signature(workload)
-        if wanted in self.groups:
+        if wanted in self.groups and _have_default(self.groups[wanted], rules):
             picks, stale = _picks(self.groups[wanted], workload, features, TUNED)
             return picks, "" if not stale else wanted.structure[0]
         near = sorted(
@@ -73,6 +81,8 @@ class Records:
         )
         groups = list(self.groups.values())
         for _, index in near:
+            if not _have_default(groups[index], rules):
+                continue
             picks, _ = _picks(groups[index], workload, features, NEAREST)
             if picks:
                 return picks, ""
@@ -120,12 +130,17 @@ def tuned_picks(
         records: for it.
         built: kernels that were built before; new ones are added.
     """
+    if not records.groups:
+        return {}, []
+    defaults = schedule_graph(graph, target, built=built)
+    rules: dict[Workload, set[str]] = {}
+    for one in defaults:
+        if not isinstance(one.node.workload, _UNTUNED):
+            rules.setdefault(one.node.workload, set()).add(one.rule)
     options: dict[Workload, list[Pick]] = {}
     stale: list[str] = []
-    for node in graph.nodes:
-        if isinstance(node.workload, _UNTUNED) or node.workload in options:
-            continue
-        options[node.workload], old = records.options(node.workload, target.features)
+    for workload, names in rules.items():
+        options[workload], old = records.options(workload, target.features, names)
         stale += [old] if old else []
     notes = []
     if stale:
@@ -135,7 +150,6 @@ def tuned_picks(
         )
     if not any(options.values()):
         return {}, notes
-    defaults = schedule_graph(graph, target, built=built)
     budget = _Budget(graph, defaults)
     picks: dict[Workload, Pick] = {}
     for workload, choices in options.items():
@@ -216,6 +230,11 @@ def _comparable(records: Iterable[Record], optimize: str) -> tuple[Record, ...]:
         if found := tuple(record for record in same if record.metric == metric):
             return found
     return ()
+
+
+def _have_default(records: Sequence[Record], rules: Set[str]) -> bool:
+    """Whether a workload's default is computed by these rules and no other, as far as is known."""
+    return all(rules == {record.rule} for record in records if record.default)
 
 
 def _picks(

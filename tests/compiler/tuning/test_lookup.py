@@ -144,6 +144,19 @@ def test_a_nearest_default_stands_for_the_own_default(plain: CompiledModel, tmp_
     assert convolutions(compiled)[0] == (RULE, own, "nearest")
 
 
+@pytest.mark.parametrize("size", [12, 15])
+def test_records_beside_another_default_say_nothing(
+    plain: CompiledModel, tmp_path: Path, size: int
+) -> None:
+    """Where constants rule out the fastest rule, the best of the others is no news to the rest."""
+    fast = record(plain, RULE, 100, strip_rows=2)
+    log = tmp_path / "log.jsonl"
+    for rule, source in ((RULE, "tuned" if size == 12 else "nearest"), (SCALAR, "default")):
+        own = replace(fast, rule=rule, knobs={"row_blocks": 2}, cost=200, default=True)
+        compiled = compile_with(model(size=size), [own, fast], log)
+        assert convolutions(compiled)[0][2] == source
+
+
 @pytest.mark.parametrize("knobs", [{"strip_rows": 99}, {"strips": 2}, {}])
 def test_knobs_that_no_longer_exist_are_skipped_with_a_note(
     plain: CompiledModel, knobs: dict[str, int], tmp_path: Path
