@@ -47,6 +47,7 @@ _RULE_MODULES = (
     "tinyaot.schedules.cortex_m.scalar_dense",
     "tinyaot.schedules.cortex_m.scalar_depthwise",
     "tinyaot.schedules.cortex_m.scalar_elementwise",
+    "tinyaot.schedules.cortex_m.scalar_wide",
     "tinyaot.schedules.cortex_m.dsp_convolution",
     "tinyaot.schedules.cortex_m.dsp_depthwise",
     "tinyaot.schedules.cortex_m.dsp_dense",

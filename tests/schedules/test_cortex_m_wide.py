@@ -20,11 +20,6 @@ from tinyaot.targets import get_target
 
 INT16 = ("int16", "int16")
 
-on_device = pytest.mark.skipif(
-    not shutil.which("arm-none-eabi-gcc") or not shutil.which("qemu-system-arm"),
-    reason="needs gcc-arm-none-eabi and qemu-system-arm",
-)
-
 
 def any_convolution(rng: Random) -> Case:
     kernel = tuple(int(size) for size in rng.integers(1, 5, 2))
@@ -72,10 +67,14 @@ def dense(rng: Random) -> Case:
     )
 
 
-def any_depthwise(rng: Random) -> Case:
+def any_depthwise(rng: Random, multiple: int = 4) -> Case:
     kernel = tuple(int(size) for size in rng.integers(1, 5, 2))
-    channels = 2 * int(rng.integers(2, 12))
+    channels = 4 + multiple * int(rng.integers(0, 20 // multiple))
     return wide_convolution(rng, kernel, channels, channels, groups=channels, kind="plain")
+
+
+def depthwise_of_pairs(rng: Random) -> Case:
+    return any_depthwise(rng, 2)
 
 
 def ramp(rng: Random) -> Case:
@@ -122,25 +121,39 @@ def some_decisions(rng: Random, cases: list[Case], target: str) -> dict[object, 
     }
 
 
-MAKERS: tuple[Callable[[Random], Case], ...] = (
+LAYERS: tuple[Callable[[Random], Case], ...] = (
     *(any_convolution, along_time, pointwise, dense, any_depthwise),
-    *(ramp, combination, combination),
 )
+MAKERS = (*LAYERS, depthwise_of_pairs, ramp, combination, combination)
+DSP, MVE, SCALAR = (f"cortex_m.{kind}_wide" for kind in ("dsp", "mve", "scalar"))
 RULES = {
-    "cortex-m4": ("cortex_m.dsp_wide", "cortex_m.wide_"),
-    "cortex-m33": ("cortex_m.dsp_wide", "cortex_m.wide_"),
-    "cortex-m55": ("cortex_m.mve_wide", "cortex_m.wide_"),
+    "host": (SCALAR,),
+    "cortex-m0plus": (SCALAR,),
+    "cortex-m3": (SCALAR,),
+    "cortex-m4": (DSP, "cortex_m.wide_depthwise.dsp"),
+    "cortex-m33": (DSP, "cortex_m.wide_depthwise.dsp"),
+    "cortex-m55": (MVE, "cortex_m.wide_depthwise.mve"),
 }
 
 
 @pytest.mark.parametrize(
-    ("target", "repeats"), [("cortex-m4", 8), ("cortex-m33", 2), ("cortex-m55", 8)]
+    ("target", "makers", "repeats"),
+    [
+        *(("cortex-m4", MAKERS, 5), ("cortex-m33", MAKERS, 2), ("cortex-m55", MAKERS, 5)),
+        *(("host", LAYERS, 3), ("cortex-m0plus", LAYERS, 3), ("cortex-m3", LAYERS, 3)),
+    ],
 )
-def test_on_a_core(target: str, repeats: int, tmp_path: Path) -> None:
+def test_on_a_core(
+    target: str, makers: tuple[Callable[[Random], Case], ...], repeats: int, tmp_path: Path
+) -> None:
+    on_host = target == "host"
+    for tool in ("cc",) if on_host else ("arm-none-eabi-gcc", "qemu-system-arm"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"no {tool} on the PATH")
     rng = np.random.default_rng(repeats)
-    cases = [make(rng) for make in MAKERS for _ in range(repeats)]
+    cases = [make(rng) for make in makers for _ in range(repeats)]
     decisions = some_decisions(rng, cases, target)
-    check(cases, tmp_path, target, RULES[target], decisions=decisions)
+    check(cases, tmp_path, target, RULES[target], decisions=decisions, sanitize=on_host)
 
 
 @pytest.mark.parametrize("seed", range(40))
