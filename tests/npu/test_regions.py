@@ -98,9 +98,10 @@ def test_random_graphs(name: str) -> None:
 
 
 @pytest.mark.campaign
+@pytest.mark.parametrize("optimise", ["performance", "size"])
 @pytest.mark.parametrize("name", ["ethos-u55-128", "ethos-u65-256"])
-def test_many_random_graphs(name: str) -> None:
-    assert fuzz(range(2000, 2500), get_npu(name)) == []
+def test_many_random_graphs(name: str, optimise: str) -> None:
+    assert fuzz(range(2000, 2500), replace(get_npu(name), optimise=optimise)) == []
 
 
 @pytest.mark.campaign
