@@ -19,6 +19,7 @@ from tinyaot.compiler.npu.tuned import (
     operation_workloads,
 )
 from tinyaot.compiler.npu.views import forward_copies, fuse_tables, renamed
+from tinyaot.schedules.ethos_u.folding import fold_columns
 from tinyaot.schedules.ethos_u.memory import mark_outside
 from tinyaot.schedules.registry import Decisions
 from tinyaot.schedules.workload import Reshape, Workload
@@ -58,6 +59,7 @@ class RegionCompiler:
             # outputs.
             ports = {*inputs, *outputs} - {*graph.inputs, *graph.outputs}
             limit -= sum(graph.tensors[name].nbytes for name in ports)
+        operations = [fold_columns(one, {*inputs, *outputs}, npu) for one in operations]
         if vela.has_cache(npu):
             operations = mark_outside(operations, external)
         self.nodes, self.inputs, self.outputs = nodes, inputs, outputs

@@ -292,3 +292,28 @@ def test_an_sram_of_its_own_is_not_exceeded(tmp_path: Path, name: str) -> None:
     assert outside[0] == 0
     assert outside == sorted(outside)
     assert outside[-1] > 0
+
+
+@pytest.mark.parametrize("name", ["ethos-u55-128", "ethos-u65-512"])
+@pytest.mark.parametrize(
+    ("width", "channels", "kernel", "step", "padding"),
+    [(10, 1, 4, 2, "SAME"), (24, 3, 3, 2, "SAME"), (9, 2, 5, 3, "VALID"), (12, 2, 7, 2, "SAME")],
+)
+def test_columns_as_channels(
+    name: str, width: int, channels: int, kernel: int, step: int, padding: str
+) -> None:
+    from tinyaot.compiler.npu.partition import group_compilers
+
+    builder, rng = TFLiteBuilder(), np.random.default_rng(kernel)
+    x = builder.input((1, 17, width, channels), 0.05, -3)
+    weight = rng.integers(-90, 90, (40, 5, kernel, channels)).astype(np.int8)
+    x = builder.conv2d(
+        x, weight=weight, weight_scale=0.01, scale=0.06, padding=padding, strides=(2, step)
+    )
+    builder.output(x)
+    graph, npu = graph_of(builder.build()), replace(get_npu(name), codegen="own")
+    assert differing(graph, npu) == 0
+    (compiler,) = group_compilers(graph, npu)
+    (one,) = compiler.planner.operations
+    if (channels, kernel) == (1, 4):
+        assert one.ifm.shape == (17, width // step, step)
