@@ -22,6 +22,7 @@ from tinyaot.schedules.cortex_m.dsp_window import Window, strip_space, window_lo
 from tinyaot.schedules.cortex_m.wide_layer import (
     BYTES,
     FULL_RANGE,
+    RELU_RANGE,
     SMALL_WINDOW,
     high_word_multipliers,
     in_bytes,
@@ -160,7 +161,8 @@ def wide_conv2d(workload: WideConv2D, decisions: Decisions) -> Kernel:
     strip_pixels = strip_rows * window.out_width
     load = window_loader(window, strip_rows, 0)
     window_size = window.size_for(strip_rows) if copied else 0
-    clamped = workload.clamp != FULL_RANGE
+    form = "_relu" if workload.clamp == RELU_RANGE else ""
+    clamped = workload.clamp not in (FULL_RANGE, RELU_RANGE)
 
     pairs = math.ceil(out_channels / 2)
     last = 2 * (pairs - 1) * BYTES
@@ -214,10 +216,11 @@ def wide_conv2d(workload: WideConv2D, decisions: Decisions) -> Kernel:
 
     def multiply(columns: Buffer, stream: Buffer, to: Expr) -> Expr:
         arguments = at(columns), at(stream), to, row_size, taps.count, pairs
-        return call("tinyaot_dsp_wide_matmul", *arguments)
+        return call(f"tinyaot_dsp_wide_matmul{form}", *arguments)
 
     def multiply_one(columns: Buffer, stream: Buffer, to: Expr) -> Expr:
-        return call("tinyaot_dsp_wide_vector", at(columns), at(stream), to, taps.count, pairs)
+        arguments = at(columns), at(stream), to, taps.count, pairs
+        return call(f"tinyaot_dsp_wide_vector{form}", *arguments)
 
     @T.prim_func
     def wide_conv2d(

@@ -23,6 +23,7 @@ from tinyaot.schedules.registry import UnsuitableError
 from tinyaot.schedules.workload_wide import WideConv2D
 
 FULL_RANGE = (-(2**15), 2**15 - 1)
+RELU_RANGE = (0, 2**15 - 1)
 
 BYTES = 2
 """Of an activation."""

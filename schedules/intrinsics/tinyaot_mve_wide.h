@@ -55,11 +55,16 @@
     OP " r6, q3, q4\n" \
     OP " lr, q3, q5\n"
 
+/* Vectors two by two, behind the first and another where their number is even; what stands between
+ * LSRS and its branches leaves the flags. */
 #define TINYAOT_MVE_WIDE_WHOLE \
     TINYAOT_MVE_WIDE_EIGHT("vmladav.s16") \
     "subs r11, #1\n" \
-    "beq 3f\n" \
-    "2:\n" TINYAOT_MVE_WIDE_EIGHT("vmladava.s16") \
+    "lsrs r11, r11, #1\n" \
+    "bcc 5f\n" \
+    TINYAOT_MVE_WIDE_EIGHT("vmladava.s16") \
+    "5: beq 3f\n" \
+    "2:\n" TINYAOT_MVE_WIDE_EIGHT("vmladava.s16") TINYAOT_MVE_WIDE_EIGHT("vmladava.s16") \
     "subs r11, #1\n" \
     "bne 2b\n" \
     "3:\n"
