@@ -14,6 +14,7 @@ from tinyaot.compiler.graph import Graph, Node
 from tinyaot.compiler.legalize.fixed_point import softmax_exp_table
 from tinyaot.compiler.tuning.signature import Signature, describe, signature
 from tinyaot.compiler.tuning.space import search_space
+from tinyaot.schedules.registry import find_rules, suitable_rules
 from tinyaot.schedules.workload import (
     Add,
     Constant,
@@ -30,6 +31,9 @@ from tinyaot.schedules.workload_npu import NpuRegion
 from tinyaot.targets import Target, TinyaotError, get_target
 
 _HALF = 1 << 30
+
+_MOST_DRAWS = 8
+"""How often random constants are drawn until the most specific rule is exact for them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,25 +134,44 @@ def merge_tasks(tasks: Iterable[Task]) -> list[Task]:
 
 
 def workload_task(workload: Workload, target: Target) -> Task:
-    """A task with random constants, as models have them.
+    """A task with random constants, as models have them: the first that the most specific rule is
+    exact for, as it is for almost all.
 
     Raises:
         ValueError: what constants a workload of this kind has is not known here.
     """
-    rng = np.random.default_rng(0)
+    tasks = [_random_task(workload, target, 0)]
+    while not _suits_best(tasks[-1]):
+        if len(tasks) == _MOST_DRAWS:
+            return tasks[0]
+        tasks.append(_random_task(workload, target, len(tasks)))
+    return tasks[-1]
+
+
+def _suits_best(task: Task) -> bool:
+    """Whether the most specific rule is exact for a task's constants."""
+    features = task.target.features
+    suitable, _ = next(suitable_rules(task.workload, features, task.constants))
+    return suitable is find_rules(task.workload, features)[0]
+
+
+def _random_task(workload: Workload, target: Target, seed: int) -> Task:
+    rng = np.random.default_rng(seed)
+    # Weights are spread evenly at first; most of those of trained layers are small.
+    narrow = seed > 0
     sizes: tuple[int, ...]
     if isinstance(workload, Conv2D):
         outputs = workload.output_shape[3]
         window = (*workload.kernel, workload.input_shape[3] // workload.groups)
-        constants = _layer(rng, (outputs, *window), outputs)
+        constants = _layer(rng, narrow, (outputs, *window), outputs)
         sizes = math.prod(workload.input_shape), math.prod(workload.output_shape)
     elif isinstance(workload, DepthwiseConv2D):
         outputs = workload.output_shape[3]
-        constants = _layer(rng, (*workload.kernel, outputs), outputs)
+        constants = _layer(rng, narrow, (*workload.kernel, outputs), outputs)
         sizes = math.prod(workload.input_shape), math.prod(workload.output_shape)
     elif isinstance(workload, FullyConnected):
         outputs = workload.output_size
-        constants = _layer(rng, (outputs, workload.input_size), outputs)
+        constants = _layer(rng, narrow, (outputs, workload.input_size), outputs)
         sizes = workload.batch * workload.input_size, workload.batch * outputs
     elif isinstance(workload, Pool2D):
         constants = {}
@@ -170,12 +193,17 @@ def workload_task(workload: Workload, target: Target) -> Task:
 
 
 def _layer(
-    rng: np.random.Generator, shape: tuple[int, ...], channels: int
+    rng: np.random.Generator, narrow: bool, shape: tuple[int, ...], channels: int
 ) -> dict[str, NDArray[np.generic]]:
     """Weights, biases, and factors that bring the sums to the range of int8."""
-    shift = -math.ceil(math.log2(74 * math.sqrt(math.prod(shape) // channels)))
+    weight = rng.integers(-127, 128, shape)
+    deviation = 74
+    if narrow:
+        deviation = 32
+        weight = np.clip(np.rint(rng.normal(0, deviation, shape)), -127, 127)
+    shift = -math.ceil(math.log2(deviation * math.sqrt(math.prod(shape) // channels)))
     return {
-        "weight": rng.integers(-127, 128, shape).astype(np.int8),
+        "weight": weight.astype(np.int8),
         "bias": rng.integers(-3000, 3000, channels).astype(np.int32),
         "multiplier": rng.integers(_HALF, 2 * _HALF, channels).astype(np.int32),
         "shift": rng.integers(shift, shift + 2, channels).astype(np.int32),
