@@ -23,7 +23,8 @@ from tinyaot.compiler.tuning.space import Candidate
 from tinyaot.compiler.tuning.tasks import Task, workload_task
 from tinyaot.compiler.tuning.tuner import Options, Progress, Tuner
 from tinyaot.compiler.tuning.workers import DaskWorkers, LocalWorkers, Pending
-from tinyaot.schedules.workload import Conv2D, FullyConnected
+from tinyaot.schedules.registry import find_rules
+from tinyaot.schedules.workload import Conv2D, DepthwiseConv2D, FullyConnected
 from tinyaot.targets import Program, RunResult, TinyaotError, get_board, get_target
 from tinyaot.targets.errors import MissingError
 
@@ -178,6 +179,19 @@ def test_trials_go_where_most_can_be_saved() -> None:
     states = Tuner([small, often], Options(60, "random"), None, Pretended()).run()
     assert 0 < len(states[0].outcomes) <= states[0].space.size < 10
     assert len(states[1].outcomes) == 60 - len(states[0].outcomes)
+
+
+def test_random_constants_are_such_that_the_fastest_rule_is_exact() -> None:
+    """Uniform weights and the first multipliers drawn are not, for these."""
+    depthwise = DepthwiseConv2D(
+        (1, 25, 5, 276), (1, 25, 5, 276), (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), -128, -128,
+        (-128, 127),
+    )  # fmt: skip
+    dense = FullyConnected(1, 640, 128, -128, -128, (-128, 127))
+    for workload, core in ((depthwise, "cortex-m4"), (dense, "cortex-m55")):
+        task = workload_task(workload, get_target(core))
+        best = find_rules(workload, task.target.features)[0]
+        assert TaskState(task, 0).space.default.rule == best.name
 
 
 @needs_emulator
