@@ -113,7 +113,7 @@ class TaskState:
         """The next candidates to measure."""
         count = min(count, self.left)
         chosen: dict[Candidate, None] = {}
-        if self._default_first and not self.outcomes and not self.pending:
+        if self._default_first and not self._is_known(self.space.default):
             chosen[self.space.default] = None
         if search == GRID or count >= self.left or self._only is not None:
             ways: Iterable[Candidate] = self.space if self._only is None else self._only

@@ -29,6 +29,7 @@ PIXELS = 4
 
 # By default the sums of a block of channels take up to 2 KiB, a band up to 1 KiB.
 _LARGEST_BLOCK = 128
+_SMALLEST_BLOCK = 32
 _LARGEST_BAND = 1024
 
 # Of tiles that are less than an image.
@@ -177,7 +178,13 @@ def block_space(workload: Conv2D | DepthwiseConv2D) -> tuple[int, ...]:
     """Sizes for a block of output channels, filled up to fours."""
     channels = round_up(workload.output_shape[3], 4)
     blocks = [size for size in range(channels, 3, -4) if channels % size == 0]
-    return tuple(sorted(blocks, key=lambda size: (size > _LARGEST_BLOCK, -size)))
+    default = max(size for size in blocks if size <= _LARGEST_BLOCK)
+    if default < _SMALLEST_BLOCK:
+        # Few sizes divide the channels: a block of a few would load pixels again and again.
+        larger = [size for size in blocks if _LARGEST_BLOCK < size <= 4 * _LARGEST_BLOCK]
+        default = min(larger, default=default)
+    rest = sorted(blocks, key=lambda size: (size > _LARGEST_BLOCK, -size))
+    return tuple(dict.fromkeys([default, *rest]))
 
 
 def tile_space(
