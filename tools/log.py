@@ -251,7 +251,7 @@ def _best(records: Sequence[Record]) -> list[tuple[Record, float | None, int]]:
     groups: dict[Any, dict[Any, Record]] = {}
     for record in records:
         key = (record.core, record.signature, record.metric, record.optimize)
-        groups.setdefault(key, {})[record.candidate] = record
+        groups.setdefault(key, {})[record.measured] = record
     rows = []
     for group in groups.values():
         if front := pareto_front(group.values()):

@@ -90,6 +90,14 @@ class Record:
         """What was measured; hashable."""
         return self.rule, tuple(sorted(self.knobs.items()))
 
+    @property
+    def measured(self) -> object:
+        """What a later record of it takes the place of. On an NPU the default is more than its
+        knobs: the other operations of the group have theirs."""
+        if isinstance(self.workload, NpuOperation):
+            return self.candidate, self.default
+        return self.candidate
+
     def line(self) -> str:
         """The line of JSON, without its end."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -250,8 +258,8 @@ def useful_records(records: Iterable[Record]) -> list[Record]:
     for record in records:
         key = (record.core, record.signature, record.metric, record.optimize)
         # The latest comes last.
-        groups.setdefault(key, {}).pop(record.candidate, None)
-        groups[key][record.candidate] = record
+        groups.setdefault(key, {}).pop(record.measured, None)
+        groups[key][record.measured] = record
     kept: list[Record] = []
     for group in groups.values():
         good = [record for record in group.values() if record.status == OK]

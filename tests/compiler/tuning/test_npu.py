@@ -95,6 +95,9 @@ def test_what_was_found_is_what_compile_makes(tmp_path: Path) -> None:
     assert (after.cycles, after.sram_bytes) == (state.best.cycles, state.best.workspace)
     assert after.sram_bytes <= before.sram_bytes
     assert {one.source for one in after.operations} == {"tuned"}
+    # What needs more SRAM is cheaper, and is not to be taken.
+    greedy = replace(records[-1], cost=1.0, workspace=1 << 20, knobs={"copied": 1}, default=False)
+    records = (*records, greedy)
     pruned = tmp_path / "pruned.jsonl"
     write_records(pruned, useful_records(records))
     assert len(read_log(pruned).records) < len(records)
