@@ -39,9 +39,11 @@ from tinyaot.compiler.legalize.fixed_point import (
     softmax_exp_table,
 )
 from tinyaot.schedules.cortex_m.mve_requantize import is_signed, outputs, solve_vector
+from tinyaot.schedules.cortex_m.mve_window import block_space
 from tinyaot.schedules.cortex_m.requantize import fold_channels
 from tinyaot.schedules.registry import UnsuitableError, find_rules
 from tinyaot.schedules.workload import (
+    Conv2D,
     FullyConnected,
     Lookup,
     Mean,
@@ -275,3 +277,15 @@ def test_vector_form_equals_reference_for_every_sum(rounding: str) -> None:
             got = outputs(found, np.broadcast_to(seen, (len(weight), len(seen))))[channel]
             np.testing.assert_array_equal(np.clip(got, *clamp), np.clip(wanted, *clamp))
     assert solved > 35
+
+
+@pytest.mark.parametrize(
+    ("channels", "block"), [(8, 8), (64, 64), (256, 128), (172, 172), (276, 92), (1028, 4)]
+)
+def test_blocks_of_channels_are_neither_small_nor_huge(channels: int, block: int) -> None:
+    shape = (1, 4, 4, channels)
+    workload = Conv2D(shape, shape, (1, 1), (1, 1), (0, 0, 0, 0), (1, 1), 1, 0, 0, (-128, 127))
+    sizes = block_space(workload)
+    assert sizes[0] == block
+    assert len(set(sizes)) == len(sizes)
+    assert all(channels % size == 0 and size % 4 == 0 for size in sizes)
