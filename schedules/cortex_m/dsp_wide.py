@@ -24,6 +24,7 @@ from tinyaot.schedules.cortex_m.wide_layer import (
     FULL_RANGE,
     RELU_RANGE,
     SMALL_WINDOW,
+    double_rounding,
     high_word_multipliers,
     in_bytes,
     in_rows,
@@ -109,10 +110,20 @@ def _derive(workload: WideConv2D, constants: Constants) -> dict[str, int]:
     """Whether sums are `narrow`: outputs follow from 32 bits; else the taps of a `segment`."""
     weight = matrix(constants)
     check_pairs(weight)
-    if high_word_multipliers(weight, constants, workload.rounding) is not None:
+    if _scaling(workload, weight, constants) is not None:
         return {"narrow": 1, "segment": 0}
     in_columns = _in_columns(in_rows(workload), weight)
     return {"narrow": 0, "segment": min(segment_taps(in_columns, 2 * _STEP), in_columns.shape[1])}
+
+
+def _scaling(
+    workload: WideConv2D, weight: NDArray[np.int64], constants: Constants
+) -> NDArray[np.int32] | None:
+    """(channels, words) behind the weights, if outputs follow from sums in 32 bits."""
+    if workload.rounding == "double":
+        return double_rounding(weight, constants, workload.rounding)
+    found = high_word_multipliers(weight, constants, workload.rounding)
+    return None if found is None else found[:, None]
 
 
 def _in_columns(workload: WideConv2D, weight: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -135,14 +146,14 @@ def _pack(workload: WideConv2D, narrow: bool, segment: int, constants: Constants
         parts = [halfwords[:, begin : begin + segment].reshape(-1) for begin in begins]
         stream = np.concatenate(parts).view(np.int32)
         return {"stream": np.concatenate([stream, scaling_words(constants).reshape(-1)])}
-    found = high_word_multipliers(weight, constants, workload.rounding)
+    found = _scaling(workload, weight, constants)
     assert found is not None, "_derive has found it"
     bias = np.pad(constants["bias"].astype(np.int64), (0, missing))
     columns_of_words = [
         bias[0::2, None].astype(np.int32),
         (256 * bias[1::2] + bias[0::2]).view(np.int32).reshape(-1, 2),
         halfwords.view(np.int32),
-        np.pad(found, (0, missing)).reshape(-1, 2),
+        np.pad(found, ((0, missing), (0, 0))).reshape(len(halfwords), -1),
     ]
     return {"stream": np.concatenate(columns_of_words, axis=1)[::-1].reshape(-1)}
 
@@ -161,14 +172,15 @@ def wide_conv2d(workload: WideConv2D, decisions: Decisions) -> Kernel:
     strip_pixels = strip_rows * window.out_width
     load = window_loader(window, strip_rows, 0)
     window_size = window.size_for(strip_rows) if copied else 0
-    form = "_relu" if workload.clamp == RELU_RANGE else ""
-    clamped = workload.clamp not in (FULL_RANGE, RELU_RANGE)
+    double = workload.rounding == "double"
+    form = "_double" if double else "_relu" if workload.clamp == RELU_RANGE else ""
+    clamped = workload.clamp != FULL_RANGE and form != "_relu"
 
     pairs = math.ceil(out_channels / 2)
     last = 2 * (pairs - 1) * BYTES
     segments = 1 if narrow else math.ceil(taps.count / segment)
     weight_words = pairs * taps.count // 2
-    stream_size = weight_words + (5 * pairs if narrow else 4 * out_channels)
+    stream_size = weight_words + ((9 if double else 5) * pairs if narrow else 4 * out_channels)
     # The kernels write a channel too much where there is an odd one. The next pixel repairs it, and
     # the last one is staged.
     staged = narrow and out_channels % 2 == 1

@@ -20,6 +20,7 @@ from tinyaot.schedules.cortex_m.mve_window import PIXELS, Window, tile_space
 from tinyaot.schedules.cortex_m.wide_layer import (
     BYTES,
     FULL_RANGE,
+    double_rounding,
     half_word_multipliers,
     in_bytes,
     in_rows,
@@ -122,9 +123,21 @@ def _space(workload: WideConv2D) -> Space:
 def _derive(workload: WideConv2D, constants: Constants) -> dict[str, int]:
     """Whether sums are `narrow`: outputs follow from 32 bits; else the taps of a `segment`."""
     weight = matrix(constants)
-    if half_word_multipliers(weight, constants, workload.rounding) is not None:
+    if _scaling(workload, weight, constants) is not None:
         return {"narrow": 1, "segment": 0}
     return {"narrow": 0, "segment": min(segment_taps(weight, _LANES), weight.shape[1])}
+
+
+def _scaling(
+    workload: WideConv2D, weight: NDArray[np.int64], constants: Constants
+) -> NDArray[np.int32] | None:
+    """(channels, words) behind the biases, if outputs follow from sums in 32 bits: a multiplier,
+    and for rounding "double" how far to the left its product moves."""
+    if workload.rounding == "double":
+        words = double_rounding(weight, constants, workload.rounding)
+        return None if words is None else np.stack([words[:, 0], -words[:, 2]], axis=1)
+    found = half_word_multipliers(weight, constants, workload.rounding)
+    return None if found is None else found[:, None]
 
 
 def _blocks(weight: NDArray[np.int64], group: int) -> NDArray[np.int32]:
@@ -150,10 +163,10 @@ def _pack(workload: WideConv2D, narrow: bool, segment: int, constants: Constants
         parts = [_blocks(filled[:, begin : begin + segment], group) for begin in begins]
         words = [*parts, scaling_words(constants)]
         return {"stream": np.concatenate([part.reshape(-1) for part in words])}
-    multiplier = half_word_multipliers(weight, constants, workload.rounding)
-    assert multiplier is not None, "_derive has found it"
-    scaling = np.stack([constants["bias"].astype(np.int32), multiplier], axis=1)
-    scaling = np.pad(scaling, ((0, missing), (0, 0))).reshape(-1, group, 2)
+    found = _scaling(workload, weight, constants)
+    assert found is not None, "_derive has found it"
+    scaling = np.concatenate([constants["bias"].astype(np.int32)[:, None], found], axis=1)
+    scaling = np.pad(scaling, ((0, missing), (0, 0))).reshape(-1, group, scaling.shape[1])
     if group == 4:
         scaling = scaling.transpose(0, 2, 1)
     blocks = [_blocks(filled, group), scaling.reshape(len(scaling), -1)]
@@ -185,7 +198,9 @@ def wide_conv2d(workload: WideConv2D, decisions: Decisions) -> Kernel:
     weight_words = groups * sum(
         math.ceil(group * size / 4) for size in (taps // _LANES * _LANES, taps % _LANES)
     )
-    stream_words = weight_words + (2 * group * groups if narrow else 4 * out_channels)
+    double = "_double" if workload.rounding == "double" else ""
+    scaling_size = (3 if double else 2) * group * groups if narrow else 4 * out_channels
+    stream_words = weight_words + scaling_size
     segments = 1 if narrow else math.ceil(taps / segment)
     last_taps = taps - (segments - 1) * segment
     segment_sums = group * groups * pixels_at_once
@@ -213,7 +228,7 @@ def wide_conv2d(workload: WideConv2D, decisions: Decisions) -> Kernel:
         return call(name, *starts, weights, to, stride, whole, groups)
 
     def outputs(starts: list[Expr], stream: Buffer, to: Expr, stride: int) -> Expr:
-        kind = "vector" if single else "matmul"
+        kind = f"{'vector' if single else 'matmul'}{double}"
         return multiply(kind, starts, at(stream), to, stride, taps)
 
     def add_up(starts: list[Expr], stream: Buffer, sums: Buffer, s: Expr, count: int) -> Expr:

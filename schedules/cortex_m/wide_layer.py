@@ -6,8 +6,8 @@ included, and TFLite's scaling is then one instruction: with multiplier m and sh
 
     floor((acc * m + 2^(s - 1)) / 2^s) = floor((acc * M + 2^31) / 2^32) for M = m * 2^(32 - s),
 
-which is SMMULR or VRMULH. Other layers are cut into segments of taps whose sums fit 32 bits; these
-are added up by `tinyaot_wide_finish_*`.
+which is SMMULR or VQRDMULH. Rounding "double" takes a few more. Other layers are cut into segments
+of taps whose sums fit 32 bits; these are added up by `tinyaot_wide_finish_*`.
 """
 
 from __future__ import annotations
@@ -89,6 +89,27 @@ def high_word_multipliers(
     if (np.abs(weight).sum(axis=1) * 2**15 + bias).max() >= 2**31:
         return None
     return (constants["multiplier"].astype(np.int64) << (32 - shift)).astype(np.int32)
+
+
+def double_rounding(
+    weight: NDArray[np.int64], constants: Mapping[str, NDArray[np.generic]], rounding: str
+) -> NDArray[np.int32] | None:
+    """(channels, 3) {multiplier, addend, r} of rounding "double" in a short form.
+
+        y = sat16((addend - (acc < 0) + round(acc * multiplier / 2^31)) >> r),
+
+    see `reference_rounding`; None if twice a sum or a factor does not fit.
+    """
+    if rounding != "double":
+        return None
+    right = -constants["shift"].astype(np.int64)
+    bias = np.abs(constants["bias"].astype(np.int64))
+    if right.min() < 1 or right.max() > 30 or constants["multiplier"].min() < 2**30:
+        return None
+    if (np.abs(weight).sum(axis=1) * 2**15 + bias).max() >= 2**30:
+        return None
+    addend = np.int64(1) << (right - 1)
+    return np.stack([constants["multiplier"], addend, right], axis=1).astype(np.int32)
 
 
 def half_word_multipliers(

@@ -165,6 +165,13 @@ TINYAOT_DSP_ASM void tinyaot_dsp_wide_columns_words(void *columns, const int8_t 
 #define TINYAOT_DSP_WIDE_RELU "usat ", ", #15, "
 #define TINYAOT_DSP_WIDE_LIMIT_(OP, BITS, R) OP R BITS R "\n"
 #define TINYAOT_DSP_WIDE_LIMIT(...) TINYAOT_DSP_WIDE_LIMIT_(__VA_ARGS__)
+#define TINYAOT_DSP_WIDE_STORE \
+    "pkhbt r4, r4, r6, lsl #16\n" \
+    "pkhbt r5, r5, r8, lsl #16\n" \
+    "str r4, [r2]\n" \
+    "str r5, [r2, r3]\n" \
+    "subs r2, #4\n" \
+    "str r2, [sp, #8]\n"
 #define TINYAOT_DSP_WIDE_OUTPUTS(...) \
     "ldm.w r1!, {r2, r3}\n" \
     "smmulr r4, r4, r2\n" \
@@ -176,12 +183,7 @@ TINYAOT_DSP_ASM void tinyaot_dsp_wide_columns_words(void *columns, const int8_t 
     TINYAOT_DSP_WIDE_LIMIT(__VA_ARGS__, "r5") \
     TINYAOT_DSP_WIDE_LIMIT(__VA_ARGS__, "r6") \
     TINYAOT_DSP_WIDE_LIMIT(__VA_ARGS__, "r8") \
-    "pkhbt r4, r4, r6, lsl #16\n" \
-    "pkhbt r5, r5, r8, lsl #16\n" \
-    "str r4, [r2]\n" \
-    "str r5, [r2, r3]\n" \
-    "subs r2, #4\n" \
-    "str r2, [sp, #8]\n"
+    TINYAOT_DSP_WIDE_STORE
 
 TINYAOT_DSP_ASM void tinyaot_dsp_wide_matmul(const void *x, const int32_t *w, void *y,
     int32_t stride, int32_t taps, int32_t pairs)
@@ -195,6 +197,29 @@ TINYAOT_DSP_ASM void tinyaot_dsp_wide_matmul_relu(const void *x, const int32_t *
 {
     __asm volatile(TINYAOT_DSP_WIDE_TILE(
         "20", TINYAOT_DSP_WIDE_BIAS, TINYAOT_DSP_WIDE_OUTPUTS(TINYAOT_DSP_WIDE_RELU)));
+}
+
+/* y = sat16((addend - (acc < 0) + round(acc * multiplier / 2^31)) >> r): `double_rounding` of
+ * wide_layer.py, with constants {multiplier, addend, r} of each channel. */
+#define TINYAOT_DSP_WIDE_ROUND(R) \
+    "add r11, r3, " R ", asr #31\n" \
+    "lsl " R ", " R ", #1\n" \
+    "smmlar " R ", " R ", r2, r11\n" \
+    "asr " R ", " R ", r10\n" \
+    "ssat " R ", #16, " R "\n"
+
+TINYAOT_DSP_ASM void tinyaot_dsp_wide_matmul_double(const void *x, const int32_t *w, void *y,
+    int32_t stride, int32_t taps, int32_t pairs)
+{
+    __asm volatile(TINYAOT_DSP_WIDE_TILE("36", TINYAOT_DSP_WIDE_BIAS,
+        "ldm.w r1!, {r2, r3, r10}\n"
+        TINYAOT_DSP_WIDE_ROUND("r4")
+        TINYAOT_DSP_WIDE_ROUND("r5")
+        "ldm.w r1!, {r2, r3, r10}\n"
+        TINYAOT_DSP_WIDE_ROUND("r6")
+        TINYAOT_DSP_WIDE_ROUND("r8")
+        "ldrd r2, r3, [sp, #8]\n"
+        TINYAOT_DSP_WIDE_STORE));
 }
 
 /* Sums of each channel for both pixels, from the first pair on. */
@@ -290,6 +315,21 @@ TINYAOT_DSP_ASM void tinyaot_dsp_wide_vector_relu(
 {
     __asm volatile(TINYAOT_DSP_WIDE_PIXEL(
         "20", TINYAOT_DSP_WIDE_BIAS, TINYAOT_DSP_WIDE_OUTPUT(TINYAOT_DSP_WIDE_RELU)));
+}
+
+/* As tinyaot_dsp_wide_matmul_double, for one pixel. */
+TINYAOT_DSP_ASM void tinyaot_dsp_wide_vector_double(
+    const void *x, const int32_t *w, void *y, int32_t taps, int32_t pairs)
+{
+    __asm volatile(TINYAOT_DSP_WIDE_PIXEL("36", TINYAOT_DSP_WIDE_BIAS,
+        "ldm.w r1!, {r2, r3, r10}\n"
+        TINYAOT_DSP_WIDE_ROUND("r4")
+        "ldm.w r1!, {r2, r3, r10}\n"
+        TINYAOT_DSP_WIDE_ROUND("r6")
+        "ldr r2, [sp, #8]\n"
+        "pkhbt r4, r4, r6, lsl #16\n"
+        "str r4, [r2], #-4\n"
+        "str r2, [sp, #8]\n"));
 }
 
 /* As tinyaot_dsp_wide_sums, for one pixel. */

@@ -126,6 +126,22 @@
     "vqmovnt.s32 q2, q1\n" \
     "vstrw.32 q2, [q6, #4]!\n"
 
+/* The same after rounding twice: y = sat16(round(round(2 * (acc + bias) * multiplier / 2^32) / 2^r)),
+ * ties up and then away from zero; constants {bias, multiplier, -r} of both channels, r > 0. */
+#define TINYAOT_MVE_WIDE_ROUND(Q, BIAS, MULTIPLIER, COUNT) \
+    "vadd.i32 " Q ", " Q ", " BIAS "\n" \
+    "vqrdmulh.s32 " Q ", " Q ", " MULTIPLIER "\n" \
+    "vshr.s32 q3, " Q ", #31\n" \
+    "vadd.i32 " Q ", " Q ", q3\n" \
+    "vrshl.s32 " Q ", " COUNT "\n"
+#define TINYAOT_MVE_WIDE_DOUBLE \
+    "ldm.w r7!, {r0, r2, r4, r6, r8, r10}\n" \
+    TINYAOT_MVE_WIDE_ROUND("q0", "r0", "r2", "r4") \
+    TINYAOT_MVE_WIDE_ROUND("q1", "r6", "r8", "r10") \
+    "vqmovnb.s32 q2, q0\n" \
+    "vqmovnt.s32 q2, q1\n" \
+    "vstrw.32 q2, [q6, #4]!\n"
+
 /* The sums of each channel for the four pixels. */
 #define TINYAOT_MVE_WIDE_SUMS \
     "ldr r0, [sp, #24]\n" \
@@ -187,6 +203,21 @@
     "vqmovnb.s32 q0, q0\n" \
     "vpst\n" \
     "vstrht.32 q0, [r5], #8\n"
+#define TINYAOT_MVE_WIDE_ONE_DOUBLE \
+    "vmov q0[2], q0[0], r0, r4\n" \
+    "vmov q0[3], q0[1], r2, r6\n" \
+    "vldrw.u32 q1, [r3], #16\n" \
+    "vldrw.u32 q2, [r3], #16\n" \
+    "vadd.i32 q0, q0, q1\n" \
+    "vqrdmulh.s32 q0, q0, q2\n" \
+    "vldrw.u32 q1, [r3], #16\n" \
+    "vshr.s32 q2, q0, #31\n" \
+    "vadd.i32 q0, q0, q2\n" \
+    "vrshl.s32 q0, q0, q1\n" \
+    "vctp.32 r12\n" \
+    "vqmovnb.s32 q0, q0\n" \
+    "vpst\n" \
+    "vstrht.32 q0, [r5], #8\n"
 #define TINYAOT_MVE_WIDE_ONE_SUMS \
     "stm.w r5!, {r0, r2, r4, r6}\n"
 
@@ -216,6 +247,16 @@ TINYAOT_MVE_ASM void tinyaot_mve_wide_matmul_0(TINYAOT_MVE_WIDE_TILE_PARAMETERS)
     __asm volatile(TINYAOT_MVE_WIDE_TILE("0", TINYAOT_MVE_WIDE_WHOLE, TINYAOT_MVE_WIDE_OUTPUTS));
 }
 
+TINYAOT_MVE_ASM void tinyaot_mve_wide_matmul_double_0(TINYAOT_MVE_WIDE_TILE_PARAMETERS)
+{
+    __asm volatile(TINYAOT_MVE_WIDE_TILE("0", TINYAOT_MVE_WIDE_WHOLE, TINYAOT_MVE_WIDE_DOUBLE));
+}
+
+TINYAOT_MVE_ASM void tinyaot_mve_wide_vector_double_0(TINYAOT_MVE_WIDE_PIXEL_PARAMETERS)
+{
+    __asm volatile(TINYAOT_MVE_WIDE_PIXEL("0", TINYAOT_MVE_WIDE_ONE_WHOLE, TINYAOT_MVE_WIDE_ONE_DOUBLE));
+}
+
 TINYAOT_MVE_ASM void tinyaot_mve_wide_sums_0(TINYAOT_MVE_WIDE_TILE_PARAMETERS)
 {
     __asm volatile(TINYAOT_MVE_WIDE_TILE("0", TINYAOT_MVE_WIDE_WHOLE, TINYAOT_MVE_WIDE_SUMS));
@@ -234,6 +275,16 @@ TINYAOT_MVE_ASM void tinyaot_mve_wide_vector_sums_0(TINYAOT_MVE_WIDE_PIXEL_PARAM
 TINYAOT_MVE_ASM void tinyaot_mve_wide_matmul_1(TINYAOT_MVE_WIDE_TILE_PARAMETERS)
 {
     __asm volatile(TINYAOT_MVE_WIDE_TILE("1", TINYAOT_MVE_WIDE_TAPS(1), TINYAOT_MVE_WIDE_OUTPUTS));
+}
+
+TINYAOT_MVE_ASM void tinyaot_mve_wide_matmul_double_1(TINYAOT_MVE_WIDE_TILE_PARAMETERS)
+{
+    __asm volatile(TINYAOT_MVE_WIDE_TILE("1", TINYAOT_MVE_WIDE_TAPS(1), TINYAOT_MVE_WIDE_DOUBLE));
+}
+
+TINYAOT_MVE_ASM void tinyaot_mve_wide_vector_double_1(TINYAOT_MVE_WIDE_PIXEL_PARAMETERS)
+{
+    __asm volatile(TINYAOT_MVE_WIDE_PIXEL("1", TINYAOT_MVE_WIDE_ONE_TAPS(1), TINYAOT_MVE_WIDE_ONE_DOUBLE));
 }
 
 TINYAOT_MVE_ASM void tinyaot_mve_wide_sums_1(TINYAOT_MVE_WIDE_TILE_PARAMETERS)
@@ -256,6 +307,16 @@ TINYAOT_MVE_ASM void tinyaot_mve_wide_matmul_2(TINYAOT_MVE_WIDE_TILE_PARAMETERS)
     __asm volatile(TINYAOT_MVE_WIDE_TILE("2", TINYAOT_MVE_WIDE_TAPS(2), TINYAOT_MVE_WIDE_OUTPUTS));
 }
 
+TINYAOT_MVE_ASM void tinyaot_mve_wide_matmul_double_2(TINYAOT_MVE_WIDE_TILE_PARAMETERS)
+{
+    __asm volatile(TINYAOT_MVE_WIDE_TILE("2", TINYAOT_MVE_WIDE_TAPS(2), TINYAOT_MVE_WIDE_DOUBLE));
+}
+
+TINYAOT_MVE_ASM void tinyaot_mve_wide_vector_double_2(TINYAOT_MVE_WIDE_PIXEL_PARAMETERS)
+{
+    __asm volatile(TINYAOT_MVE_WIDE_PIXEL("2", TINYAOT_MVE_WIDE_ONE_TAPS(2), TINYAOT_MVE_WIDE_ONE_DOUBLE));
+}
+
 TINYAOT_MVE_ASM void tinyaot_mve_wide_sums_2(TINYAOT_MVE_WIDE_TILE_PARAMETERS)
 {
     __asm volatile(TINYAOT_MVE_WIDE_TILE("2", TINYAOT_MVE_WIDE_TAPS(2), TINYAOT_MVE_WIDE_SUMS));
@@ -274,6 +335,16 @@ TINYAOT_MVE_ASM void tinyaot_mve_wide_vector_sums_2(TINYAOT_MVE_WIDE_PIXEL_PARAM
 TINYAOT_MVE_ASM void tinyaot_mve_wide_matmul_3(TINYAOT_MVE_WIDE_TILE_PARAMETERS)
 {
     __asm volatile(TINYAOT_MVE_WIDE_TILE("3", TINYAOT_MVE_WIDE_TAPS(3), TINYAOT_MVE_WIDE_OUTPUTS));
+}
+
+TINYAOT_MVE_ASM void tinyaot_mve_wide_matmul_double_3(TINYAOT_MVE_WIDE_TILE_PARAMETERS)
+{
+    __asm volatile(TINYAOT_MVE_WIDE_TILE("3", TINYAOT_MVE_WIDE_TAPS(3), TINYAOT_MVE_WIDE_DOUBLE));
+}
+
+TINYAOT_MVE_ASM void tinyaot_mve_wide_vector_double_3(TINYAOT_MVE_WIDE_PIXEL_PARAMETERS)
+{
+    __asm volatile(TINYAOT_MVE_WIDE_PIXEL("3", TINYAOT_MVE_WIDE_ONE_TAPS(3), TINYAOT_MVE_WIDE_ONE_DOUBLE));
 }
 
 TINYAOT_MVE_ASM void tinyaot_mve_wide_sums_3(TINYAOT_MVE_WIDE_TILE_PARAMETERS)
@@ -296,6 +367,16 @@ TINYAOT_MVE_ASM void tinyaot_mve_wide_matmul_4(TINYAOT_MVE_WIDE_TILE_PARAMETERS)
     __asm volatile(TINYAOT_MVE_WIDE_TILE("4", TINYAOT_MVE_WIDE_TAPS(4), TINYAOT_MVE_WIDE_OUTPUTS));
 }
 
+TINYAOT_MVE_ASM void tinyaot_mve_wide_matmul_double_4(TINYAOT_MVE_WIDE_TILE_PARAMETERS)
+{
+    __asm volatile(TINYAOT_MVE_WIDE_TILE("4", TINYAOT_MVE_WIDE_TAPS(4), TINYAOT_MVE_WIDE_DOUBLE));
+}
+
+TINYAOT_MVE_ASM void tinyaot_mve_wide_vector_double_4(TINYAOT_MVE_WIDE_PIXEL_PARAMETERS)
+{
+    __asm volatile(TINYAOT_MVE_WIDE_PIXEL("4", TINYAOT_MVE_WIDE_ONE_TAPS(4), TINYAOT_MVE_WIDE_ONE_DOUBLE));
+}
+
 TINYAOT_MVE_ASM void tinyaot_mve_wide_sums_4(TINYAOT_MVE_WIDE_TILE_PARAMETERS)
 {
     __asm volatile(TINYAOT_MVE_WIDE_TILE("4", TINYAOT_MVE_WIDE_TAPS(4), TINYAOT_MVE_WIDE_SUMS));
@@ -314,6 +395,16 @@ TINYAOT_MVE_ASM void tinyaot_mve_wide_vector_sums_4(TINYAOT_MVE_WIDE_PIXEL_PARAM
 TINYAOT_MVE_ASM void tinyaot_mve_wide_matmul_5(TINYAOT_MVE_WIDE_TILE_PARAMETERS)
 {
     __asm volatile(TINYAOT_MVE_WIDE_TILE("5", TINYAOT_MVE_WIDE_TAPS(5), TINYAOT_MVE_WIDE_OUTPUTS));
+}
+
+TINYAOT_MVE_ASM void tinyaot_mve_wide_matmul_double_5(TINYAOT_MVE_WIDE_TILE_PARAMETERS)
+{
+    __asm volatile(TINYAOT_MVE_WIDE_TILE("5", TINYAOT_MVE_WIDE_TAPS(5), TINYAOT_MVE_WIDE_DOUBLE));
+}
+
+TINYAOT_MVE_ASM void tinyaot_mve_wide_vector_double_5(TINYAOT_MVE_WIDE_PIXEL_PARAMETERS)
+{
+    __asm volatile(TINYAOT_MVE_WIDE_PIXEL("5", TINYAOT_MVE_WIDE_ONE_TAPS(5), TINYAOT_MVE_WIDE_ONE_DOUBLE));
 }
 
 TINYAOT_MVE_ASM void tinyaot_mve_wide_sums_5(TINYAOT_MVE_WIDE_TILE_PARAMETERS)
@@ -336,6 +427,16 @@ TINYAOT_MVE_ASM void tinyaot_mve_wide_matmul_6(TINYAOT_MVE_WIDE_TILE_PARAMETERS)
     __asm volatile(TINYAOT_MVE_WIDE_TILE("6", TINYAOT_MVE_WIDE_TAPS(6), TINYAOT_MVE_WIDE_OUTPUTS));
 }
 
+TINYAOT_MVE_ASM void tinyaot_mve_wide_matmul_double_6(TINYAOT_MVE_WIDE_TILE_PARAMETERS)
+{
+    __asm volatile(TINYAOT_MVE_WIDE_TILE("6", TINYAOT_MVE_WIDE_TAPS(6), TINYAOT_MVE_WIDE_DOUBLE));
+}
+
+TINYAOT_MVE_ASM void tinyaot_mve_wide_vector_double_6(TINYAOT_MVE_WIDE_PIXEL_PARAMETERS)
+{
+    __asm volatile(TINYAOT_MVE_WIDE_PIXEL("6", TINYAOT_MVE_WIDE_ONE_TAPS(6), TINYAOT_MVE_WIDE_ONE_DOUBLE));
+}
+
 TINYAOT_MVE_ASM void tinyaot_mve_wide_sums_6(TINYAOT_MVE_WIDE_TILE_PARAMETERS)
 {
     __asm volatile(TINYAOT_MVE_WIDE_TILE("6", TINYAOT_MVE_WIDE_TAPS(6), TINYAOT_MVE_WIDE_SUMS));
@@ -354,6 +455,16 @@ TINYAOT_MVE_ASM void tinyaot_mve_wide_vector_sums_6(TINYAOT_MVE_WIDE_PIXEL_PARAM
 TINYAOT_MVE_ASM void tinyaot_mve_wide_matmul_7(TINYAOT_MVE_WIDE_TILE_PARAMETERS)
 {
     __asm volatile(TINYAOT_MVE_WIDE_TILE("7", TINYAOT_MVE_WIDE_TAPS(7), TINYAOT_MVE_WIDE_OUTPUTS));
+}
+
+TINYAOT_MVE_ASM void tinyaot_mve_wide_matmul_double_7(TINYAOT_MVE_WIDE_TILE_PARAMETERS)
+{
+    __asm volatile(TINYAOT_MVE_WIDE_TILE("7", TINYAOT_MVE_WIDE_TAPS(7), TINYAOT_MVE_WIDE_DOUBLE));
+}
+
+TINYAOT_MVE_ASM void tinyaot_mve_wide_vector_double_7(TINYAOT_MVE_WIDE_PIXEL_PARAMETERS)
+{
+    __asm volatile(TINYAOT_MVE_WIDE_PIXEL("7", TINYAOT_MVE_WIDE_ONE_TAPS(7), TINYAOT_MVE_WIDE_ONE_DOUBLE));
 }
 
 TINYAOT_MVE_ASM void tinyaot_mve_wide_sums_7(TINYAOT_MVE_WIDE_TILE_PARAMETERS)
