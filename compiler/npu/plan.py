@@ -152,7 +152,7 @@ class Planner:
         self._external = external
         self._npu = npu
         self._limit = limit
-        self._sliced: dict[tuple[int, int], list[Operation] | None] = {}
+        self._sliced: dict[tuple[int, int], list[Operation]] = {}
 
     def plan(self, knobs: Mapping[int, Decisions] | None = None, limit: int | None = None) -> Plan:
         """The plan.
@@ -284,9 +284,15 @@ class Planner:
         return operations
 
     def _slices(self, one: Operation, count: int) -> list[Operation] | None:
-        if (one.number, count) not in self._sliced:
-            self._sliced[one.number, count] = slice_operation(one, count)
-        return self._sliced[one.number, count]
+        parts = slice_operation(one, count)
+        if parts is None:
+            return None
+        # Where tensors lie differs from plan to plan; the encoder knows weights by their arrays.
+        known = self._sliced.setdefault((one.number, count), parts)
+        return [
+            replace(part, weights=held.weights, bias=held.bias, scales=held.scales)
+            for part, held in zip(parts, known, strict=True)
+        ]
 
     def _cut(self, operations: Sequence[Operation], counts: Mapping[int, int]) -> list[Operation]:
         result: list[Operation] = []

@@ -242,6 +242,26 @@ def test_slices_hide_copies_and_change_nothing(name: str) -> None:
         assert cycles[1] < 0.8 * cycles[0]
 
 
+@pytest.mark.parametrize("bricks", [0, 1])
+def test_slices_are_of_the_layout_that_is_asked_for(bricks: int) -> None:
+    from tinyaot.compiler.npu.partition import partition
+
+    builder, rng = TFLiteBuilder(), np.random.default_rng(5)
+    x = builder.input((1, 5, 5, 8), 0.05, -3)
+    for inputs, outputs in ((8, 32), (32, 16)):
+        weight = rng.integers(-90, 90, (outputs, 3, 3, inputs)).astype(np.int8)
+        x = builder.conv2d(x, weight=weight, weight_scale=0.002, scale=0.06, padding="SAME")
+    builder.output(x)
+    graph = graph_of(builder.build())
+    npu = replace(get_npu("ethos-u55-64"), codegen="own")
+    decisions = {graph.nodes[0].workload: {"copied": 1, "slices": 2, "bricks": bricks}}
+    assert differing(graph, npu, decisions=decisions) == 0
+    (region,) = partition(graph, npu, decisions).regions.values()
+    layouts = [(one.ifm.bricks, one.ofm.bricks) for one, _ in region.operations]
+    assert layouts[:2] == [(False, bool(bricks))] * 2
+    assert layouts[2] == (bool(bricks), False)
+
+
 def test_knobs_that_are_not_valid_are_named() -> None:
     from tinyaot.compiler.npu.plan import Planner
     from tinyaot.compiler.npu.region import region_operations
