@@ -21,6 +21,7 @@ from tinyaot.schedules.cortex_m.mve_calls import as_words
 from tinyaot.schedules.cortex_m.wide_layer import (
     BYTES,
     FULL_RANGE,
+    RELU_RANGE,
     SMALL_WINDOW,
     half_word_multipliers,
     high_word_multipliers,
@@ -104,7 +105,7 @@ def _kernel(
         blocks: of channels, for each of which a line is computed.
         compute: a call that computes a block of a line of given source, place in it, output, place
             in it, stream, offsets, block, number of pixels, and bytes between their taps.
-        clamp: the core's function that limits the output.
+        clamp: the function that limits the output afterwards, or empty.
         headers: what `compute` needs.
         pack: makes the stream of the constants.
     """
@@ -119,7 +120,7 @@ def _kernel(
     output_size = batch * out_height * row_size
     # A line is a row, or a column where the image has one.
     upright = out_width == 1
-    clamped = workload.clamp != FULL_RANGE
+    clamped = clamp != ""
 
     @T.prim_func
     def wide_depthwise(
@@ -190,6 +191,7 @@ def dsp_depthwise(workload: WideConv2D, decisions: Decisions) -> Kernel:
     """Four channels by one tap at a time."""
     channels, taps = workload.input_shape[3], math.prod(workload.kernel)
     quads, words = math.ceil(channels / _QUAD), taps + 2 * _QUAD
+    form = "_relu" if workload.clamp == RELU_RANGE else ""
 
     def compute(
         source: Buffer,
@@ -206,11 +208,12 @@ def dsp_depthwise(workload: WideConv2D, decisions: Decisions) -> Kernel:
         to, constants = at(y, place + begin), at(stream, quad * words)
         places = at(source, x + begin), to, constants, at(offsets)
         sizes = taps, pixels, stride, channels * BYTES
-        return call("tinyaot_dsp_wide_depthwise", *places, *sizes)
+        return call(f"tinyaot_dsp_wide_depthwise{form}", *places, *sizes)
 
     pack = functools.partial(_pack_quads, workload)
-    clamp = "tinyaot_dsp_wide_clamp"
-    headers = _DSP_HEADERS + (("tinyaot_dsp_wide.h",) if workload.clamp != FULL_RANGE else ())
+    limited = workload.clamp not in (FULL_RANGE, RELU_RANGE)
+    clamp = "tinyaot_dsp_wide_clamp" if limited else ""
+    headers = _DSP_HEADERS + (("tinyaot_dsp_wide.h",) if limited else ())
     return _kernel(workload, decisions, quads * words, quads, compute, clamp, headers, pack)
 
 
@@ -259,6 +262,7 @@ def mve_depthwise(workload: WideConv2D, decisions: Decisions) -> Kernel:
         return call("tinyaot_mve_wide_depthwise", *places, *sizes)
 
     pack = functools.partial(_pack_eights, workload)
-    clamp = "tinyaot_mve_wide_clamp"
-    headers = _MVE_HEADERS + (("tinyaot_mve_wide.h",) if workload.clamp != FULL_RANGE else ())
+    limited = workload.clamp != FULL_RANGE
+    clamp = "tinyaot_mve_wide_clamp" if limited else ""
+    headers = _MVE_HEADERS + (("tinyaot_mve_wide.h",) if limited else ())
     return _kernel(workload, decisions, words, 1, compute, clamp, headers, pack)

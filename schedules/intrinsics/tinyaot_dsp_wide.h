@@ -160,11 +160,8 @@ TINYAOT_DSP_ASM void tinyaot_dsp_wide_columns_words(void *columns, const int8_t 
 /* y = sat(round(acc * multiplier / 2^32)), ties up, with the channels' multipliers behind their
  * weights. Pairs come from the last to the first, so that what an odd last channel writes too much
  * is written again by the next pixel. y: the last pair of the first pixel; `stride` bytes from
- * pixel to pixel. SAT limits to int16, or to what of it is not negative. */
-#define TINYAOT_DSP_WIDE_SAT "ssat ", ", #16, "
-#define TINYAOT_DSP_WIDE_RELU "usat ", ", #15, "
-#define TINYAOT_DSP_WIDE_LIMIT_(OP, BITS, R) OP R BITS R "\n"
-#define TINYAOT_DSP_WIDE_LIMIT(...) TINYAOT_DSP_WIDE_LIMIT_(__VA_ARGS__)
+ * pixel to pixel. OP limits to int16, or to what of it is not
+ * negative. */
 #define TINYAOT_DSP_WIDE_STORE \
     "pkhbt r4, r4, r6, lsl #16\n" \
     "pkhbt r5, r5, r8, lsl #16\n" \
@@ -172,31 +169,31 @@ TINYAOT_DSP_ASM void tinyaot_dsp_wide_columns_words(void *columns, const int8_t 
     "str r5, [r2, r3]\n" \
     "subs r2, #4\n" \
     "str r2, [sp, #8]\n"
-#define TINYAOT_DSP_WIDE_OUTPUTS(...) \
+#define TINYAOT_DSP_WIDE_OUTPUTS(OP, BITS) \
     "ldm.w r1!, {r2, r3}\n" \
     "smmulr r4, r4, r2\n" \
     "smmulr r5, r5, r2\n" \
     "smmulr r6, r6, r3\n" \
     "smmulr r8, r8, r3\n" \
     "ldrd r2, r3, [sp, #8]\n" \
-    TINYAOT_DSP_WIDE_LIMIT(__VA_ARGS__, "r4") \
-    TINYAOT_DSP_WIDE_LIMIT(__VA_ARGS__, "r5") \
-    TINYAOT_DSP_WIDE_LIMIT(__VA_ARGS__, "r6") \
-    TINYAOT_DSP_WIDE_LIMIT(__VA_ARGS__, "r8") \
+    OP " r4, " BITS ", r4\n" \
+    OP " r5, " BITS ", r5\n" \
+    OP " r6, " BITS ", r6\n" \
+    OP " r8, " BITS ", r8\n" \
     TINYAOT_DSP_WIDE_STORE
 
 TINYAOT_DSP_ASM void tinyaot_dsp_wide_matmul(const void *x, const int32_t *w, void *y,
     int32_t stride, int32_t taps, int32_t pairs)
 {
     __asm volatile(TINYAOT_DSP_WIDE_TILE(
-        "20", TINYAOT_DSP_WIDE_BIAS, TINYAOT_DSP_WIDE_OUTPUTS(TINYAOT_DSP_WIDE_SAT)));
+        "20", TINYAOT_DSP_WIDE_BIAS, TINYAOT_DSP_WIDE_OUTPUTS("ssat", "#16")));
 }
 
 TINYAOT_DSP_ASM void tinyaot_dsp_wide_matmul_relu(const void *x, const int32_t *w, void *y,
     int32_t stride, int32_t taps, int32_t pairs)
 {
     __asm volatile(TINYAOT_DSP_WIDE_TILE(
-        "20", TINYAOT_DSP_WIDE_BIAS, TINYAOT_DSP_WIDE_OUTPUTS(TINYAOT_DSP_WIDE_RELU)));
+        "20", TINYAOT_DSP_WIDE_BIAS, TINYAOT_DSP_WIDE_OUTPUTS("usat", "#15")));
 }
 
 /* y = sat16((addend - (acc < 0) + round(acc * multiplier / 2^31)) >> r): `double_rounding` of
@@ -292,13 +289,13 @@ TINYAOT_DSP_ASM void tinyaot_dsp_wide_sums(const void *x, const int32_t *w, int3
     "pop {r4-r11, pc}\n"
 
 /* As tinyaot_dsp_wide_matmul, for one pixel. */
-#define TINYAOT_DSP_WIDE_OUTPUT(...) \
+#define TINYAOT_DSP_WIDE_OUTPUT(OP, BITS) \
     "ldm.w r1!, {r2, r3}\n" \
     "smmulr r4, r4, r2\n" \
     "smmulr r6, r6, r3\n" \
     "ldr r2, [sp, #8]\n" \
-    TINYAOT_DSP_WIDE_LIMIT(__VA_ARGS__, "r4") \
-    TINYAOT_DSP_WIDE_LIMIT(__VA_ARGS__, "r6") \
+    OP " r4, " BITS ", r4\n" \
+    OP " r6, " BITS ", r6\n" \
     "pkhbt r4, r4, r6, lsl #16\n" \
     "str r4, [r2], #-4\n" \
     "str r2, [sp, #8]\n"
@@ -307,14 +304,14 @@ TINYAOT_DSP_ASM void tinyaot_dsp_wide_vector(
     const void *x, const int32_t *w, void *y, int32_t taps, int32_t pairs)
 {
     __asm volatile(TINYAOT_DSP_WIDE_PIXEL(
-        "20", TINYAOT_DSP_WIDE_BIAS, TINYAOT_DSP_WIDE_OUTPUT(TINYAOT_DSP_WIDE_SAT)));
+        "20", TINYAOT_DSP_WIDE_BIAS, TINYAOT_DSP_WIDE_OUTPUT("ssat", "#16")));
 }
 
 TINYAOT_DSP_ASM void tinyaot_dsp_wide_vector_relu(
     const void *x, const int32_t *w, void *y, int32_t taps, int32_t pairs)
 {
     __asm volatile(TINYAOT_DSP_WIDE_PIXEL(
-        "20", TINYAOT_DSP_WIDE_BIAS, TINYAOT_DSP_WIDE_OUTPUT(TINYAOT_DSP_WIDE_RELU)));
+        "20", TINYAOT_DSP_WIDE_BIAS, TINYAOT_DSP_WIDE_OUTPUT("usat", "#15")));
 }
 
 /* As tinyaot_dsp_wide_matmul_double, for one pixel. */

@@ -1,7 +1,7 @@
 /* Element-wise operators on int16, two elements at a time; an output may be an input.
  *
- * All but the pointers are constants of a layer: functions are inlined into its kernel, where shifts
- * become parts of other instructions and what a layer does not need goes.
+ * All but the pointers are constants of a layer: functions are inlined into its kernel, where
+ * shifts become parts of other instructions and what a layer does not need goes.
  */
 #ifndef TINYAOT_DSP_WIDE_ELEMENTWISE_H
 #define TINYAOT_DSP_WIDE_ELEMENTWISE_H

@@ -1,9 +1,9 @@
 /* Layers on int16 activations with int8 weights on Helium: four pixels by two output channels, or
  * one pixel by four.
  *
- * VMLADAV multiplies eight taps; weights are widened as they are loaded. Sums grow in registers, even
- * ones because VMLADAV needs that. Kernels are assembly without a frame of the compiler's (`naked`).
- * Their names end with what is left of the taps after whole vectors.
+ * VMLADAV multiplies eight taps; weights are widened as they are loaded. Sums grow in registers,
+ * even ones because VMLADAV needs that. Kernels are assembly without a frame of the compiler's
+ * (`naked`). Their names end with what is left of the taps after whole vectors.
  * Behind the weights up to 8 bytes are read: the array goes on with other constants.
  */
 #ifndef TINYAOT_MVE_WIDE_H
@@ -72,8 +72,8 @@
 /* The multiplication of four pixels with all channels.
  *
  * x0-x3: the taps of the pixels.
- * w: for each of `pairs` pairs of channels the weights of eight taps of the first and the second, of
- *    the next eight, and so on; then what FINISH reads.
+ * w: for each of `pairs` pairs of channels the weights of eight taps of the first and the second,
+ *    of the next eight, and so on; then what FINISH reads.
  * `chunks` is the number of whole vectors of taps.
  */
 #define TINYAOT_MVE_WIDE_TILE(TAIL, PRODUCTS, FINISH) \
@@ -126,8 +126,9 @@
     "vqmovnt.s32 q2, q1\n" \
     "vstrw.32 q2, [q6, #4]!\n"
 
-/* The same after rounding twice: y = sat16(round(round(2 * (acc + bias) * multiplier / 2^32) / 2^r)),
- * ties up and then away from zero; constants {bias, multiplier, -r} of both channels, r > 0. */
+/* The same after rounding twice, ties up and then away from zero:
+ * y = sat16(round(round(2 * (acc + bias) * multiplier / 2^32) / 2^r)); constants {bias, multiplier,
+ * -r} of both channels, r > 0. */
 #define TINYAOT_MVE_WIDE_ROUND(Q, BIAS, MULTIPLIER, COUNT) \
     "vadd.i32 " Q ", " Q ", " BIAS "\n" \
     "vqrdmulh.s32 " Q ", " Q ", " MULTIPLIER "\n" \

@@ -26,8 +26,8 @@ TINYAOT_MVE_INLINE int16x8_t tinyaot_mve_wide_depthwise_output(
 
 /* `pixels` outputs of `channels` channels, `x_stride` bytes apart in x and `y_stride` in y.
  *
- * stream: for each eight channels, or what is left of them, the weights of every tap, filled up to a
- * word, and 16 words as above. offsets: where the taps are in bytes from x. */
+ * stream: for each eight channels, or what is left of them, the weights of every tap, filled up to
+ * a word, and 16 words as above. offsets: where the taps are in bytes from x. */
 TINYAOT_MVE_FUNCTION void tinyaot_mve_wide_depthwise(const void *x, void *y, const int32_t *stream,
     const int32_t *offsets, int32_t taps, int32_t pixels, int32_t x_stride, int32_t y_stride,
     int32_t channels)
@@ -40,23 +40,28 @@ TINYAOT_MVE_FUNCTION void tinyaot_mve_wide_depthwise(const void *x, void *y, con
         const int8_t *const constants = k + ((taps * count + 3) & ~3);
         for (int32_t p = 0; p < pixels; p += 2) {
             const int32_t both = p + 1 < pixels;
-            const int8_t *const first = from + p * x_stride;
-            const int32_t step = both ? x_stride : 0;
-            const int8_t *w = k;
+            const int8_t *const first = from + p * x_stride, *w = k;
             int32x4_t even0 = vdupq_n_s32(0), odd0 = even0, even1 = even0, odd1 = even0;
-            if (count == 8) {
+            if (!both) {
+                for (int32_t t = 0; t < taps; ++t, w += count) {
+                    const int16x8_t weight = vldrbq_s16(w);
+                    const int16x8_t a = vldrhq_z_s16(TINYAOT_MVE_WIDE_AT(first + offsets[t]), lanes);
+                    even0 = vaddq_s32(even0, vmullbq_int_s16(a, weight));
+                    odd0 = vaddq_s32(odd0, vmulltq_int_s16(a, weight));
+                }
+            } else if (count == 8) {
                 for (int32_t t = 0; t < taps; ++t, w += 8) {
                     const int8_t *const at = first + offsets[t];
                     TINYAOT_MVE_WIDE_DEPTHWISE_TAP(
                         vldrhq_s16(TINYAOT_MVE_WIDE_AT(at)),
-                        vldrhq_s16(TINYAOT_MVE_WIDE_AT(at + step)));
+                        vldrhq_s16(TINYAOT_MVE_WIDE_AT(at + x_stride)));
                 }
             } else {
                 for (int32_t t = 0; t < taps; ++t, w += count) {
                     const int8_t *const at = first + offsets[t];
                     TINYAOT_MVE_WIDE_DEPTHWISE_TAP(
                         vldrhq_z_s16(TINYAOT_MVE_WIDE_AT(at), lanes),
-                        vldrhq_z_s16(TINYAOT_MVE_WIDE_AT(at + step), lanes));
+                        vldrhq_z_s16(TINYAOT_MVE_WIDE_AT(at + x_stride), lanes));
                 }
             }
             int8_t *const place = to + p * y_stride;

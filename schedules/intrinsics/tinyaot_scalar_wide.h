@@ -15,8 +15,8 @@ TINYAOT_SCALAR_INLINE void tinyaot_scalar_wide_clear(void *to, int32_t size)
     memset(to, 0, (size_t)size);
 }
 
-/* Sums of `taps` taps for `pairs` pairs of channels, of which weights come in turn; four channels at
- * a time, so that an odd pair at the end is computed twice. */
+/* Sums of `taps` taps for `pairs` pairs of channels, of which weights come in turn; four channels
+ * at a time, so that an odd pair at the end is computed twice. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 
@@ -185,8 +185,9 @@ TINYAOT_SCALAR_SHARED void tinyaot_scalar_wide_depthwise(
     }
 }
 
-/* Outputs of `channels` sums, in 32 bits: k is {bias, multiplier + (shift - 16) * 2^16} of each. What
- * is below 2^16 in the product may be dropped: it is not half of the last bit, for shifts from 17. */
+/* Outputs of `channels` sums, in 32 bits: k is {bias, multiplier + (shift - 16) * 2^16} of each.
+ * What is below 2^16 in the product may be dropped: it is not half of the last bit, for shifts from
+ * 17. */
 TINYAOT_SCALAR_SHARED void tinyaot_scalar_wide_finish(const int32_t *sums, const int32_t *k,
     void *y, int32_t channels, int32_t low, int32_t high)
 {

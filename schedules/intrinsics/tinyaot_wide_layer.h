@@ -11,8 +11,8 @@
 #endif
 
 /* Outputs of `pixels` pixels, `channels` apart, of sums that need not fit 32 bits together: segment
- * s of channel c and pixel p lies at sums[s * segment + c * lanes + p]. k: for each channel the bias
- * in 64 bits, the multiplier and the shift. */
+ * s of channel c and pixel p lies at sums[s * segment + c * lanes + p]. k: for each channel the
+ * bias in 64 bits, the multiplier and the shift. */
 TINYAOT_WIDE_FUNCTION void tinyaot_wide_finish_reduced(const int32_t *sums, const int32_t *k,
     void *y, int32_t pixels, int32_t lanes, int32_t channels, int32_t segments, int32_t segment,
     int32_t low, int32_t high)
