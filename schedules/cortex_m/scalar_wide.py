@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from tvm.script import tirx as T
 
 from tinyaot.schedules.cortex_m.calls import Buffer, Expr, at, call
+from tinyaot.schedules.cortex_m.dsp_window import window_of
 from tinyaot.schedules.cortex_m.wide_layer import (
     BYTES,
     high_word_multipliers,
+    in_bytes,
     in_rows,
     matrix,
     scaling_words,
@@ -165,5 +167,8 @@ def wide_conv2d(workload: WideConv2D, decisions: Decisions) -> Kernel:
             place: T.let[T.int32] = ((n * out_height + oh) * out_width + ow) * out_channels
             finish(sums, scaling, at(y, place * BYTES))
 
+    # An output is written when all of its inputs have been read.
+    overlays = not padded and window_of(in_bytes(workload), copied=False).pixels_may_overlay(1)
     pack = functools.partial(_pack, workload, narrow, segment)
-    return Kernel(wide_conv2d, pack, _HEADERS if narrow else _FINISH_HEADERS)
+    headers = _HEADERS if narrow else _FINISH_HEADERS
+    return Kernel(wide_conv2d, pack, headers, (0,) if overlays else ())
