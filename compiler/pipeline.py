@@ -139,9 +139,10 @@ def _check_memory(parts: Partition, layout: MemoryLayout, target: Target) -> Non
         TinyaotError: it needs more.
     """
     npu = target.npu
-    if npu is None or npu.sram_limit is None or not parts.regions:
+    if npu is None or npu.sram_limit is None:
         return
     if not has_cache(npu):
+        # `arena_cache_size` of the memory mode is an aim, `arena_size` a limit.
         if npu.arena_size is not None:
             check_size(layout, npu.arena_size)
         return

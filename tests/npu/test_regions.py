@@ -13,6 +13,7 @@ import pytest
 from fuzz.graphs import draw_graph
 from tflite_builder import TFLiteBuilder
 
+from tinyaot.compiler import compile_model
 from tinyaot.compiler.frontend import import_model
 from tinyaot.compiler.graph import Graph
 from tinyaot.compiler.legalize import legalize
@@ -206,6 +207,17 @@ def test_what_the_npu_cannot_compute_is_named() -> None:
     with pytest.raises(TinyaotError, match="dilation") as caught:
         partition(graph, replace(get_npu("ethos-u55-128"), only=True))
     assert any("--npu-only" in hint for hint in caught.value.hints)
+
+
+def test_a_limit_holds_where_all_stays_on_the_core() -> None:
+    builder = TFLiteBuilder()
+    x = builder.input((1, 9, 20, 4), 0.05, 3)
+    weight = np.ones((4, 3, 3, 4), np.int8)
+    for _ in range(2):
+        x = builder.conv2d(x, weight=weight, weight_scale=0.1, scale=0.2, dilation=(1, 3))
+    builder.output(x)
+    with pytest.raises(TinyaotError, match="the arena needs"):
+        compile_model(builder.build(), "cortex-m55+ethos-u55-128", npu={"arena_size": 64})
 
 
 @pytest.mark.parametrize("name", ["ethos-u55-32", "ethos-u65-512"])
