@@ -151,6 +151,10 @@ def configure(
         ("Memory_Mode", "memory mode", changed.memory),
     ):
         names = [one.removeprefix(f"{kind}.") for one in sections if one.startswith(f"{kind}.")]
+        if not names:
+            raise TinyaotError(
+                f"{changed.config_file} has no {title}", "give one in the form of Vela's vela.ini"
+            )
         if name not in names:
             raise unknown_name(title, name, names)
     return changed
@@ -166,7 +170,9 @@ def _sections(path: Path) -> Sequence[str]:
         ) from error
     except (configparser.Error, UnicodeDecodeError) as error:
         text = str(error).splitlines()[0]
-        raise TinyaotError(f"{path} is not a configuration file: {text}") from error
+        raise TinyaotError(
+            f"{path} is not a configuration file: {text}", "give one in the form of Vela's vela.ini"
+        ) from error
     return parser.sections()
 
 
