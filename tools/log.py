@@ -190,7 +190,7 @@ def verify_command(
     checked = len(verdicts) - skipped
     stdout().print(
         f"{checked - len(bad)} of {checked} records are exact and cost what they say"
-        + (f"; {skipped} not checked: their constants are unknown, name --model" if skipped else "")
+        + (f"; {skipped} not checked: of no --model, or not the best on an NPU" if skipped else "")
     )
     if bad:
         raise typer.Exit(1)

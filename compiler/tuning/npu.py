@@ -217,13 +217,14 @@ class NpuTuner:
         try:
             self._descend(state, tried)
         finally:
-            # The best of each operation is that of the best of all: a candidate that was measured
-            # beside others may seem to be as good.
+            # The best of each operation is that of the best of all, and costs what all cost: a
+            # candidate that was measured beside others may seem to be as good, and the first ones
+            # were measured before the others had gained.
             for place in places:
                 best = best_npu_record(self._records(state, place))
-                knobs = state.knobs.get(place, {})
-                if best is not None and best.knobs != knobs:
-                    self._keep(state, place, knobs, state.best)
+                found = dict(state.knobs.get(place, {})), state.best.cycles
+                if best is not None and (best.knobs, best.cost) != found:
+                    self._keep(state, place, found[0], state.best)
 
     def _descend(self, state: GroupState, tried: set[tuple[int, Frozen]]) -> None:
         improved = True
@@ -306,7 +307,7 @@ def verify_npu_records(
 
     Returns:
         For each record what is wrong, empty if nothing is; None if it was not checked: the group is
-        of no model, or another record is better.
+        of no model, another record is better, or it has no cost.
     """
     problems: dict[int, str] = {}
     systems = {
@@ -339,7 +340,9 @@ def _moves(state: GroupState, place: int) -> Iterator[Decisions]:
     now = dict(state.knobs.get(place, {}))
     if one.weights is not None:
         for count in _SLICES:
-            yield {**now, COPIED: 1, SLICES: count}
+            knobs = {**now, COPIED: 1, SLICES: count}
+            if _is_valid(state, place, knobs):
+                yield knobs
         yield {**now, COPIED: 0, SLICES: 1}
     sizes = state.compiler.planner.sizes(one)
     ranked = ranked_blocks(one, state.npu, bool(sizes and now.get(COPIED, 1)), sizes)

@@ -29,7 +29,8 @@ class Verdict:
     Attributes:
         record: what was checked.
         problem: what is wrong; empty if nothing is.
-        skipped: it was not checked, as its constants are not known.
+        skipped: it was not checked: its constants are not known, or on an NPU another record of the
+            operation is better.
     """
 
     record: Record
@@ -49,7 +50,7 @@ def verify_records(
         TinyaotError: nothing can be measured here, or a model cannot be read.
     """
     on_npu = [record for record in records if isinstance(record.workload, NpuOperation)]
-    records = [record for record in records if record not in on_npu]
+    records = [record for record in records if not isinstance(record.workload, NpuOperation)]
     groups: dict[tuple[str, Signature, str, str], list[Record]] = {}
     for record in records:
         key = (record.core, record.signature, record.metric, record.optimize)

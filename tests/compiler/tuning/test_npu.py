@@ -19,8 +19,21 @@ from tinyaot.compiler.npu.region import RegionCompiler
 from tinyaot.compiler.npu.report import NpuReport
 from tinyaot.compiler.npu.tuned import RULE, NpuRecords
 from tinyaot.compiler.transform import simplify
-from tinyaot.compiler.tuning.npu import GroupState, NpuTuner, npu_groups, verify_npu_records
-from tinyaot.compiler.tuning.records import Record, read_log, useful_records, write_records
+from tinyaot.compiler.tuning.npu import (
+    GroupState,
+    Knobs,
+    NpuTuner,
+    Trial,
+    npu_groups,
+    verify_npu_records,
+)
+from tinyaot.compiler.tuning.records import (
+    Record,
+    best_npu_record,
+    read_log,
+    useful_records,
+    write_records,
+)
 from tinyaot.schedules.ethos_u.blocks import pack, ranked_blocks
 from tinyaot.targets.ethos_u.accelerator import Npu, configure, get_npu
 from tinyaot.targets.ethos_u.operation import Shape
@@ -109,6 +122,29 @@ def test_what_was_found_is_what_compile_makes(tmp_path: Path) -> None:
     again = tuned(data, log, 40)
     assert again.best == state.best
     assert log.read_text(encoding="utf-8") == lines
+
+
+def test_records_say_what_the_group_costs_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where several operations gain, the first is measured beside the others' defaults."""
+    evaluate = GroupState.evaluate
+
+    def gaining(state: GroupState, knobs: Knobs) -> Trial:
+        trial = evaluate(state, knobs)
+        assert trial.cycles is not None
+        gains = sum(values.get("slices") == 1 for values in knobs.values())
+        return replace(trial, cycles=trial.cycles - 1000 * gains)
+
+    monkeypatch.setattr(GroupState, "evaluate", gaining)
+    log = tmp_path / "log.jsonl"
+    state = tuned(model(8), log, 40)
+    assert len(state.knobs) > 1
+    records = read_log(log).records
+    for workload in state.compiler.workloads:
+        best = best_npu_record([one for one in records if one.workload == workload])
+        assert best is not None
+        assert best.cost == state.best.cycles
 
 
 def test_a_search_leaves_a_bad_start(tmp_path: Path) -> None:
