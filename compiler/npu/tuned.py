@@ -53,7 +53,7 @@ def operation_workloads(
     digest = hashlib.sha256()
     for text in (
         *(one.key() for one in bare),
-        *(f"{one.ifm.storage} {one.ofm.storage} {one.ifm.bricks}" for one in _renamed(operations)),
+        *_wiring(operations),
         f"{npu.optimise} {limit}",
         "" if npu.config is None else npu.config.read_text(encoding="utf-8", errors="replace"),
     ):
@@ -83,18 +83,14 @@ def _workload(one: Operation, npu: Npu) -> NpuOperation:
     )
 
 
-def _renamed(operations: Sequence[Operation]) -> list[Operation]:
-    """With storages named by first use, so that equal groups are equal whatever names they have."""
-    names: dict[str, str] = {}
-
-    def name(storage: str) -> str:
-        return names.setdefault(storage, str(len(names)))
-
+def _wiring(operations: Sequence[Operation]) -> list[str]:
+    """What each operation reads and writes, and in which layout. Storages are numbered by first
+    use, so that equal groups are equal whatever their tensors are called."""
+    numbers: dict[str, int] = {}
     return [
-        replace(
-            one,
-            ifm=replace(one.ifm, storage=name(one.ifm.storage)),
-            ofm=replace(one.ofm, storage=name(one.ofm.storage)),
+        " ".join(
+            f"{numbers.setdefault(fm.storage, len(numbers))}{'b' * fm.bricks}"
+            for fm in (*one.inputs, one.ofm)
         )
         for one in operations
     ]

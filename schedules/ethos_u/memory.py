@@ -25,16 +25,8 @@ def lifetimes(operations: Sequence[Operation], external: Collection[str]) -> dic
             if fm.storage in external:
                 continue
             before = result.get(fm.storage, Lifetime(0, index, index))
-            result[fm.storage] = Lifetime(max(before.nbytes, _end(fm)), before.first, index)
+            result[fm.storage] = Lifetime(max(before.nbytes, fm.end), before.first, index)
     return result
-
-
-def _end(fm: FeatureMap) -> int:
-    if fm.strides is None:
-        return fm.offset + fm.nbytes
-    height, width, depth = fm.whole
-    last = (height - 1) * fm.row_stride + (width - 1) * fm.column_stride
-    return fm.offset + last + depth * fm.itemsize
 
 
 def mark_outside(operations: Sequence[Operation], storages: Collection[str]) -> list[Operation]:
