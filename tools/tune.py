@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
@@ -208,7 +210,9 @@ def tune_command(
 
     done = None
     if core.npu is not None and workload is None:
-        done = tune_npu(model_graphs(models or []), core.npu, trials, path)
+        graphs = model_graphs(models or [])
+        with _interruptible(path):
+            done = tune_npu(graphs, core.npu, trials, path)
         if trials is not None and done is not None:
             trials = max(trials - done, 0)
     tasks = model_tasks(models or [], core) if trials != 0 else []
@@ -237,18 +241,25 @@ def tune_command(
     )
     pool = DaskWorkers(dask) if dask else LocalWorkers(workers)
     try:
-        with _shown() as report:
+        with _interruptible(path), _shown() as report:
             states = Tuner(tasks, options, path, pool, report).run()
+    finally:
+        pool.close()
+    stdout().print(_table(states))
+    _print_use(path)
+
+
+@contextmanager
+def _interruptible(path: Path) -> Iterator[None]:
+    """Says on Ctrl-C what the log keeps, and ends."""
+    try:
+        yield
     except KeyboardInterrupt:
         stderr().print(
             f"interrupted: {path} keeps what was measured, and the same command goes on from there",
             soft_wrap=True,
         )
         raise typer.Exit(_INTERRUPTED) from None
-    finally:
-        pool.close()
-    stdout().print(_table(states))
-    _print_use(path)
 
 
 def _print_use(path: Path) -> None:

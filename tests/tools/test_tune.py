@@ -146,16 +146,20 @@ def test_logs_are_drawn(tinyaot: Command, tmp_path: Path, suffix: str) -> None:
     assert (tmp_path / f"a.{suffix}").read_bytes().startswith(begin)
 
 
+@pytest.mark.parametrize("target", ["cortex-m55", "cortex-m55+ethos-u55-32"])
 def test_an_interrupt_says_what_is_kept(
-    tinyaot: Command, model: Path, monkeypatch: pytest.MonkeyPatch
+    tinyaot: Command, model: Path, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
+    if "+" in target:
+        pytest.importorskip("ethosu.vela", reason="needs the extra ethos-u")
+    from tinyaot.compiler.tuning.npu import NpuTuner
     from tinyaot.compiler.tuning.tuner import Tuner
 
-    def interrupted(tuner: Tuner) -> None:
+    def interrupted(tuner: Tuner | NpuTuner) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Tuner, "run", interrupted)
-    done = tinyaot("tune", model, "--log", "log.jsonl")
+    monkeypatch.setattr(NpuTuner if "+" in target else Tuner, "run", interrupted)
+    done = tinyaot("tune", model, "--target", target, "--log", "log.jsonl")
     assert done.status == 130
     assert done.errors[-1].startswith("interrupted: log.jsonl keeps what was measured")
     assert "Traceback" not in done.stderr
