@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyaot.targets.ethos_u import vela
+from tinyaot.targets.ethos_u import cost_model
 from tinyaot.targets.ethos_u.accelerator import Npu
 from tinyaot.targets.ethos_u.model.hardware import get_hardware
 from tinyaot.targets.ethos_u.model.memory import Fail
@@ -56,7 +56,7 @@ class KernelEstimate:
 
     name: str
     operation: Operation
-    cost: vela.Cost
+    cost: cost_model.Cost
     begin: int
     end: int
     macs_per_cycle: float
@@ -97,7 +97,7 @@ def estimate_stream(stream: NDArray[np.uint32], npu: Npu) -> StreamEstimate:
             registers.set(command)
         elif command.name in _KERNELS:
             operation = registers.operation(command, _failure(command))
-            cost = vela.cost(_job(operation), npu)
+            cost = cost_model.cost(_job(operation), npu)
             begin, end = clock.kernel(cost)
             share = cost.macs / max(cost.cycles, 1) / (npu.macs * npu.cores)
             kernels.append(KernelEstimate(operation.name, operation, cost, begin, end, share))
@@ -106,7 +106,7 @@ def estimate_stream(stream: NDArray[np.uint32], npu: Npu) -> StreamEstimate:
             length = registers.address("DMA0_LEN", fail)
             dma_bytes += length
             from_flash = registers.short("DMA0_SRC_REGION", fail) == _CONSTANTS
-            clock.transfer(vela.copy_cycles(length, npu), from_flash)
+            clock.transfer(cost_model.copy_cycles(length, npu), from_flash)
         elif command.name == "OP_KERNEL_WAIT":
             clock.wait_kernels(command.parameter)
         elif command.name == "OP_DMA_WAIT":
@@ -127,10 +127,10 @@ def _failure(command: Command) -> Fail:
     return fail
 
 
-def _job(op: Operation) -> vela.Job:
+def _job(op: Operation) -> cost_model.Job:
     second = None if op.ifm2 is None else op.ifm2.shape
     binary = op.kind == "elementwise" and op.scalar is not None
-    return vela.Job(
+    return cost_model.Job(
         kind=_KINDS[op.name],
         ifm=op.ifm.shape,
         ofm=op.ofm.shape,

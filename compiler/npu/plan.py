@@ -20,7 +20,7 @@ from tinyaot.schedules.ethos_u.streaming import (
 )
 from tinyaot.schedules.ethos_u.tables import TableLoad, place_tables
 from tinyaot.schedules.registry import Decisions
-from tinyaot.targets.ethos_u import vela
+from tinyaot.targets.ethos_u import cost_model, vela
 from tinyaot.targets.ethos_u.accelerator import Npu
 from tinyaot.targets.ethos_u.operation import Operation
 
@@ -250,7 +250,7 @@ class Planner:
             raise ValueError(f"there is no knob {min(unknown)}")
         if BLOCK in values:
             block = unpack(values[BLOCK])
-            if block not in vela.blocks(vela.job_of(one, (0, 0, 0)), self._npu):
+            if block not in cost_model.blocks(cost_model.job_of(one, (0, 0, 0)), self._npu):
                 text = "x".join(map(str, block))
                 raise ValueError(f"{self._npu.name} cannot compute it in blocks of {text}")
         if values.get(COPIED, 0) not in (0, 1) or (values.get(COPIED) and one.weights is None):
@@ -392,7 +392,7 @@ class Planner:
         """Of an operation's weights, for each depth that its blocks can have."""
         if one.weights is None:
             return ()
-        blocks = vela.blocks(vela.job_of(one, (0, 0, 0)), self._npu)
+        blocks = cost_model.blocks(cost_model.job_of(one, (0, 0, 0)), self._npu)
         depths = sorted({block[2] for block in blocks})
         return tuple((depth, self.encoder.sizes(one, depth)) for depth in depths)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from tinyaot.targets.ethos_u import vela
+from tinyaot.targets.ethos_u import cost_model
 from tinyaot.targets.ethos_u.accelerator import Npu
 from tinyaot.targets.ethos_u.operation import Operation, Shape
 
@@ -26,7 +26,7 @@ class BlockChoice:
 
     block: Shape
     copied: bool
-    cost: vela.Cost
+    cost: cost_model.Cost
 
 
 def pack(block: Shape) -> int:
@@ -53,7 +53,7 @@ def ranked_blocks(operation: Operation, npu: Npu, copied: bool, sizes: Sizes) ->
         copied: whether its weights come from SRAM.
         sizes: of its weights.
     """
-    ranked = _ranked(vela.job_of(operation, (0, 0, 0)), sizes, copied, npu)
+    ranked = _ranked(cost_model.job_of(operation, (0, 0, 0)), sizes, copied, npu)
     return [choice.block for choice in ranked]
 
 
@@ -78,7 +78,7 @@ def choose_block(
     Raises:
         ValueError: no block of the accelerator lies within the one that is wanted.
     """
-    ranked = _ranked(vela.job_of(operation, (0, 0, 0)), sizes, copied, npu)
+    ranked = _ranked(cost_model.job_of(operation, (0, 0, 0)), sizes, copied, npu)
     if block is not None:
         within = [one for one in ranked if _within(one.block, block)]
         if not within:
@@ -95,13 +95,13 @@ def _within(block: Shape, limit: Shape) -> bool:
 
 
 @functools.lru_cache(maxsize=4096)
-def _ranked(job: vela.Job, sizes: Sizes, copied: bool, npu: Npu) -> tuple[BlockChoice, ...]:
+def _ranked(job: cost_model.Job, sizes: Sizes, copied: bool, npu: Npu) -> tuple[BlockChoice, ...]:
     """Blocks with their cost, the cheapest first; of equal ones that with less traffic."""
     known = dict(sizes)
     result = []
-    for block in vela.blocks(job, npu):
+    for block in cost_model.blocks(job, npu):
         weights, scales = known.get(block[2], (0, 0))
-        cost = vela.cost(vela.with_block(job, block, weights, scales, copied), npu)
+        cost = cost_model.cost(cost_model.with_block(job, block, weights, scales, copied), npu)
         traffic = weights + scales if copied else cost.constants
         result.append(((cost.cycles, traffic, cost.arena), BlockChoice(block, copied, cost)))
     if not result:

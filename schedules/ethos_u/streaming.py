@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tinyaot.schedules.ethos_u.memory import add_buffers
-from tinyaot.targets.ethos_u import vela
+from tinyaot.targets.ethos_u import cost_model
 from tinyaot.targets.ethos_u.accelerator import Npu
 from tinyaot.targets.ethos_u.timeline import MOST_KERNELS, Timeline
 
@@ -71,7 +71,7 @@ class StreamingPlanner:
 
     def __init__(
         self,
-        costs: Sequence[tuple[vela.Cost, vela.Cost]],
+        costs: Sequence[tuple[cost_model.Cost, cost_model.Cost]],
         transfers: Sequence[Transfer],
         alive: Sequence[int],
         npu: Npu,
@@ -97,7 +97,7 @@ class StreamingPlanner:
         self._limit = limit
         self._price = price
         self._base = base or 1
-        self._times = [vela.copy_cycles(one.nbytes, npu) for one in transfers]
+        self._times = [cost_model.copy_cycles(one.nbytes, npu) for one in transfers]
 
     def plan(self, forced: Sequence[bool | None], thorough: bool = True) -> Streaming:
         """The best plan that was found.

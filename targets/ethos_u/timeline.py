@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 
 from tinyaot.targets.ethos_u.accelerator import Npu
-from tinyaot.targets.ethos_u.vela import Cost
+from tinyaot.targets.ethos_u.cost_model import Cost
 
 MOST_KERNELS = 2
 """That the command processor has begun and not seen end."""
