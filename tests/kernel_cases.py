@@ -185,6 +185,10 @@ def wide_convolution(
         multiplier, shift = reduce_multipliers(constants["multiplier"], constants["shift"])
         if kind == "factor":
             shift = rng.integers(9, 40, outputs).astype(np.int8)
+        elif rng.random() < 0.3:
+            # A pruned channel may have any factor.
+            place = int(rng.integers(outputs))
+            multiplier[place], shift[place] = [(0, 15), (multiplier[place], 50)][rng.integers(2)]
         size = 2 ** int(rng.integers(33, 40)) if kind == "bias" else 2**20
         bias = rng.integers(-size, size, outputs)
         constants |= {"bias": bias, "multiplier": multiplier, "shift": shift}

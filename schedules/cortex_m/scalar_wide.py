@@ -17,6 +17,7 @@ from tinyaot.schedules.cortex_m.calls import Buffer, Expr, at, call
 from tinyaot.schedules.cortex_m.dsp_window import window_of
 from tinyaot.schedules.cortex_m.wide_layer import (
     BYTES,
+    always_zero,
     high_word_multipliers,
     in_bytes,
     in_rows,
@@ -47,10 +48,11 @@ def _words(
     """What `tinyaot_scalar_wide_finish` reads; None where its arithmetic is not exact."""
     if high_word_multipliers(weight, constants, rounding) is None:
         return None
-    shift = constants["shift"].astype(np.int64) - 16
+    gone = always_zero(constants)
+    shift = np.where(gone, 1, constants["shift"].astype(np.int64) - 16)
     if shift.min() < 1:
         return None
-    factors = constants["multiplier"].astype(np.int64) + (shift << 16)
+    factors = np.where(gone, 0, constants["multiplier"].astype(np.int64)) + (shift << 16)
     return np.stack([constants["bias"], factors], axis=1).astype(np.int32)
 
 

@@ -76,19 +76,29 @@ def matrix(constants: Mapping[str, NDArray[np.generic]]) -> NDArray[np.int64]:
     return weight.reshape(len(weight), -1)
 
 
+def always_zero(constants: Mapping[str, NDArray[np.generic]]) -> NDArray[np.bool_]:
+    """Channels with a factor so small, by rounding "reduced", that no sum in 32 bits shows."""
+    multiplier, shift = (constants[name].astype(np.int64) for name in ("multiplier", "shift"))
+    gone: NDArray[np.bool_] = (multiplier == 0) | (shift >= 48)
+    return gone
+
+
 def high_word_multipliers(
     weight: NDArray[np.int64], constants: Mapping[str, NDArray[np.generic]], rounding: str
 ) -> NDArray[np.int32] | None:
     """M of the module's text for each channel; None if a sum or a factor does not fit."""
     if rounding != "reduced":
         return None
-    shift = constants["shift"].astype(np.int64)
+    gone = always_zero(constants)
+    shift = np.where(gone, 32, constants["shift"].astype(np.int64))
+    multiplier = np.where(gone, 0, constants["multiplier"].astype(np.int64))
     bias = np.abs(constants["bias"].astype(np.int64))
     if shift.min() < 16 or shift.max() > 32:
         return None
     if (np.abs(weight).sum(axis=1) * 2**15 + bias).max() >= 2**31:
         return None
-    return (constants["multiplier"].astype(np.int64) << (32 - shift)).astype(np.int32)
+    words: NDArray[np.int64] = multiplier << (32 - shift)
+    return words.astype(np.int32)
 
 
 def double_rounding(
