@@ -231,7 +231,7 @@ def tune_command(
     if not tasks:
         raise TinyaotError(
             f"no operator of these models can be computed in more than one way on {core.core}",
-            "there is nothing to tune",
+            _without_tasks(core, workload),
         )
     setting = Setting(
         chosen, OPTIMIZE[optimize.value], timeout, (on or "") if on_board else "", board
@@ -247,6 +247,14 @@ def tune_command(
         pool.close()
     stdout().print(_table(states))
     _print_use(path)
+
+
+def _without_tasks(core: Target, workload: str | None) -> str:
+    if core.npu is not None and core.npu.by_vela_alone:
+        return f"there is nothing to tune: Vela schedules what {core.npu.name} computes"
+    if core.npu is not None and workload is not None:
+        return "--workload is for the core: leave it out to tune the NPU"
+    return "there is nothing to tune"
 
 
 @contextmanager

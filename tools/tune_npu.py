@@ -34,7 +34,7 @@ def tune_npu(
     """
     from tinyaot.compiler.tuning.npu import NpuTuner, npu_groups
 
-    states = npu_groups(models, npu) if npu.family != "u85" and npu.codegen != "vela" else []
+    states = [] if npu.by_vela_alone else npu_groups(models, npu)
     if not states:
         return None
     report = _Lines()

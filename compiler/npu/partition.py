@@ -130,7 +130,7 @@ def _split(graph: Graph, npu: Npu, model: bytes) -> tuple[list[set[int]], dict[i
 def _reasons(graph: Graph, npu: Npu, model: bytes) -> dict[int, str]:
     """Why nodes are not for the NPU, by index; those that are, are not in it."""
     reasons = {}
-    if npu.codegen == "vela" or npu.family == "u85":
+    if npu.by_vela_alone:
         return _refusals(graph, npu, model)
     for index, node in enumerate(graph.nodes):
         if isinstance(node.workload, Constant):

@@ -88,7 +88,7 @@ def compile_group(
     Raises:
         TinyaotError: Vela is the only choice and does not compile the group; says why.
     """
-    if npu.codegen == "vela" or npu.family == "u85":
+    if npu.by_vela_alone:
         return _vela_region(nodes, graph, inputs, outputs, npu, model)
     own = compile_region(nodes, graph, inputs, outputs, npu, decisions, records)
     if npu.codegen == "own":

@@ -73,22 +73,24 @@ def model_graphs(models: Sequence[Path]) -> list[tuple[str, Graph]]:
     Raises:
         TinyaotError: a model cannot be read or compiled.
     """
+    return [(path.stem, _read(path)[0]) for path in models]
+
+
+def _read(path: Path) -> tuple[Graph, bytes]:
+    """The simplified graph of a model, and its file."""
     from tinyaot.compiler.frontend import import_model
     from tinyaot.compiler.legalize import legalize
     from tinyaot.compiler.transform import simplify
 
-    graphs = []
-    for path in models:
-        try:
-            graph = simplify(legalize(import_model(path.read_bytes()), "model"))
-        except OSError as error:
-            raise TinyaotError(
-                f"cannot read the model {path}: {error.strerror}", "check the path"
-            ) from error
-        except TinyaotError as error:
-            raise TinyaotError(f"{path}: {error.message}", *error.hints) from error
-        graphs.append((path.stem, graph))
-    return graphs
+    try:
+        data = path.read_bytes()
+        return simplify(legalize(import_model(data), "model")), data
+    except OSError as error:
+        raise TinyaotError(
+            f"cannot read the model {path}: {error.strerror}", "check the path"
+        ) from error
+    except TinyaotError as error:
+        raise TinyaotError(f"{path}: {error.message}", *error.hints) from error
 
 
 def model_tasks(models: Sequence[Path], target: str | Target) -> list[Task]:
@@ -99,12 +101,17 @@ def model_tasks(models: Sequence[Path], target: str | Target) -> list[Task]:
         TinyaotError: a model cannot be read or compiled, or the target is unknown.
     """
     from tinyaot.compiler.npu.partition import partition
+    from tinyaot.compiler.transform import prepare_for_processor
 
     core = get_target(target) if isinstance(target, str) else target
     tasks: list[Task] = []
-    for _, graph in model_graphs(models):
-        left = graph if core.npu is None else partition(graph, core.npu).graph
-        tasks += graph_tasks(left, core)
+    for path in models:
+        graph, data = _read(path)
+        if core.npu is not None:
+            # Beside our own code Vela's is not wanted here: it takes the same operators.
+            data = data if core.npu.by_vela_alone else b""
+            graph = partition(graph, core.npu, model=data).graph
+        tasks += graph_tasks(prepare_for_processor(graph), core)
     return merge_tasks(tasks)
 
 

@@ -58,6 +58,11 @@ class Npu:
         return self.arena_size if self.arena_size is not None else _cache_size(self)
 
     @property
+    def by_vela_alone(self) -> bool:
+        """Whether Vela makes all commands: by choice, or as for U85 for want of code of our own."""
+        return self.codegen == "vela" or self.family == "u85"
+
+    @property
     def config_file(self) -> Path:
         """The configuration file in use.
 
