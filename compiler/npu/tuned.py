@@ -130,23 +130,24 @@ class NpuRecords:
             best = None if found is None else best_npu_record(found)
             if best is None:
                 continue
-            members = {*range(place - best.knobs.get(CASCADE, 0) + 1, place + 1)}
+            knobs = best.knobs
+            if source == NEAREST:
+                knobs = {knob: value for knob, value in knobs.items() if knob == BLOCK}
+                if not knobs:
+                    continue
             try:
-                planner.check(place, best.knobs)
-                if CASCADE in best.knobs and members & striped:
+                if best.rule != RULE:
+                    raise ValueError(f"there is no rule {best.rule}")
+                planner.check(place, knobs)
+                members = {*range(place - knobs.get(CASCADE, 0) + 1, place + 1)}
+                if members & striped:
                     raise ValueError("its cascade overlaps another")
             except ValueError as error:
                 notes.append(
                     f"a tuning record of {planner.operations[place].origin} is skipped: {error}"
                 )
                 continue
-            knobs = best.knobs
-            if source == NEAREST:
-                knobs = {knob: value for knob, value in knobs.items() if knob == BLOCK}
-                if not knobs:
-                    continue
-            if CASCADE in knobs:
-                striped |= members
+            striped |= members
             picks[place] = Pick(knobs, source)
         return picks, notes
 

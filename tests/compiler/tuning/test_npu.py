@@ -169,6 +169,7 @@ def test_a_search_leaves_a_bad_start(tmp_path: Path) -> None:
     [
         ({"block": pack((64, 64, 128))}, "blocks of 64x64x128"),
         ({"cascade": 7, "stripe": 2}, "cascade=7"),
+        ({"cascade": 1 << 40, "stripe": 2}, "cascade="),
         ({"tile": 3}, "no knob tile"),
     ],
 )
@@ -182,6 +183,14 @@ def test_a_record_that_does_not_apply_is_noted(
     notes = [note for note in compiled.report().notes if "tuning record" in note]
     assert notes
     assert all(problem in note for note in notes)
+
+
+def test_records_of_another_rule_are_not_taken(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    write_records(log, [replace(by_hand(model(), 2, copied=1, slices=1), rule="ethos_u.other")])
+    report, compiled = report_of(model(), log)
+    assert {one.source for one in report.operations} == {"default"}
+    assert any("no rule ethos_u.other" in note for note in compiled.report().notes)
 
 
 def test_a_block_and_a_stripe_are_taken_from_records(tmp_path: Path) -> None:
@@ -229,8 +238,8 @@ def test_records_of_other_groups_are_taken_where_they_gain(tmp_path: Path) -> No
     (compiler,) = group_compilers(graph, npu)
     ranked = blocks_of(compiler, 2)
 
-    def sources(block: Sequence[int]) -> list[str]:
-        first = by_hand(there, 1, block=pack((block[0], block[1], block[2])))
+    def sources(block: Sequence[int], **others: int) -> list[str]:
+        first = by_hand(there, 1, block=pack((block[0], block[1], block[2])), **others)
         record = replace(first, workload=elsewhere.workloads[1])
         (region,) = partition(graph, npu, records=NpuRecords((record,))).regions.values()
         return [region.sources.get(one.number, "default") for one, _ in region.operations]
@@ -238,6 +247,8 @@ def test_records_of_other_groups_are_taken_where_they_gain(tmp_path: Path) -> No
     (default,) = partition(graph, npu).regions.values()
     assert "nearest" in sources(default.operations[-1][1].block)
     assert "nearest" not in sources(ranked[-1])
+    # Of these only the block is taken, so that the others need not be valid here.
+    assert "nearest" in sources(default.operations[-1][1].block, cascade=9, stripe=2)
 
 
 def test_nothing_makes_the_arena_larger(tmp_path: Path) -> None:
