@@ -159,7 +159,7 @@ def read_log(path: Path) -> Log:
     """The records of a file; lines that are none are skipped with a note each.
 
     Raises:
-        TinyaotError: the file cannot be read.
+        TinyaotError: the file cannot be read, or is of another kind: no line begins as records do.
     """
     try:
         text = path.read_bytes().decode("utf-8", errors="replace")
@@ -179,6 +179,8 @@ def read_log(path: Path) -> Log:
         if unknown:
             notes.append(f"{path}:{number}: ignored unknown field {', '.join(unknown)}")
         records.append(record)
+    if text.strip() and not any(line.startswith("{") for line in text.split("\n")):
+        raise TinyaotError(f"{path} is no tuning log", "`tinyaot tune` writes them")
     return Log(tuple(records), tuple(notes))
 
 

@@ -91,6 +91,15 @@ def test_unknown_fields_are_ignored_with_a_note(tmp_path: Path) -> None:
     assert read_log(path).notes == (f"{path}:1: ignored unknown field energy",)
 
 
+def test_another_kind_of_file_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(b"\x1c\0\0\0TFL3\n\x01\n\n7\n")
+    with pytest.raises(TinyaotError, match="is no tuning log"):
+        read_log(path)
+    path.write_text(RECORD.line()[:9], encoding="utf-8")
+    assert read_log(path).records == ()
+
+
 def test_what_follows_a_line_that_was_cut_short_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text(RECORD.line()[:40], encoding="utf-8")
