@@ -22,7 +22,9 @@ import tflite
 from numpy.typing import ArrayLike, NDArray
 
 PROBABILITY: dict[str, Any] = {"scale": 1 / 256, "zero_point": -128}
-"""The quantization that TFLite prescribes for the outputs of SOFTMAX and LOGISTIC."""
+WIDE_PROBABILITY: dict[str, Any] = {"scale": 1 / 32768, "zero_point": 0}
+"""The quantizations that TFLite prescribes for the outputs of SOFTMAX and LOGISTIC: of int8, and of
+int16."""
 
 # The first version of each operator's schema that has int8; others are left at 1.
 _VERSIONS = {
@@ -150,7 +152,7 @@ class TFLiteBuilder:
         *,
         scale: float | None = None,
         zero_point: int = 0,
-        dtype: str = "int8",
+        dtype: str | None = None,
         options: str = "",
         **fields: Any,
     ) -> Tensor:
@@ -159,7 +161,8 @@ class TFLiteBuilder:
         Args:
             kind: its name in the schema, such as `CONV_2D`.
             inputs: None for an optional one that is left out.
-            shape, scale, zero_point, dtype: of the output.
+            shape, scale, zero_point, dtype: of the output; None for int16 if that is the type of
+                the first input, else int8.
             options: the name of its option table, such as `Conv2DOptions`.
             fields: of that table, such as `StrideH=2`; a tuple for a vector of integers.
         """
@@ -181,12 +184,15 @@ class TFLiteBuilder:
         *,
         scale: float | None = None,
         zero_point: int = 0,
-        dtype: str = "int8",
+        dtype: str | None = None,
         options: str = "",
         **fields: Any,
     ) -> list[Tensor]:
         """Any operator with any number of outputs, quantized alike; see `operator`."""
         scales = () if scale is None else (scale,)
+        if dtype is None:
+            wide = bool(inputs) and inputs[0] is not None and inputs[0].dtype == "int16"
+            dtype = "int16" if wide else "int8"
         stem = f"{kind.lower()}_{len(self._operators)}"
         outputs = [
             self._tensor(f"{stem}_{place}" if place else stem, shape, dtype, scales, zero_point)
@@ -242,7 +248,7 @@ class TFLiteBuilder:
         self,
         x: Tensor,
         weight: NDArray[np.int8],
-        bias: NDArray[np.int32] | None = None,
+        bias: NDArray[np.integer[Any]] | None = None,
         *,
         weight_scale: ArrayLike,
         scale: float,
@@ -262,7 +268,7 @@ class TFLiteBuilder:
         self,
         x: Tensor,
         weight: NDArray[np.int8],
-        bias: NDArray[np.int32] | None = None,
+        bias: NDArray[np.integer[Any]] | None = None,
         *,
         weight_scale: ArrayLike,
         scale: float,
@@ -286,7 +292,7 @@ class TFLiteBuilder:
         options: str,
         x: Tensor,
         weight: NDArray[np.int8],
-        bias: NDArray[np.int32] | None,
+        bias: NDArray[np.integer[Any]] | None,
         weight_scale: ArrayLike,
         channel_axis: int,
         scale: float,
@@ -322,7 +328,9 @@ class TFLiteBuilder:
             **fields,
         )
 
-    def _bias(self, x: Tensor, weight: Tensor, bias: NDArray[np.int32] | None) -> Tensor | None:
+    def _bias(
+        self, x: Tensor, weight: Tensor, bias: NDArray[np.integer[Any]] | None
+    ) -> Tensor | None:
         if bias is None:
             return None
         return self.constant(bias, np.float32(x.scale) * np.float32(weight.scales))
@@ -331,7 +339,7 @@ class TFLiteBuilder:
         self,
         x: Tensor,
         weight: NDArray[np.int8],
-        bias: NDArray[np.int32] | None = None,
+        bias: NDArray[np.integer[Any]] | None = None,
         *,
         weight_scale: ArrayLike,
         scale: float,
@@ -463,14 +471,15 @@ class TFLiteBuilder:
             "SOFTMAX",
             [x],
             x.shape,
-            **PROBABILITY,
+            **(WIDE_PROBABILITY if x.dtype == "int16" else PROBABILITY),
             options="SoftmaxOptions",
             Beta=beta,
         )
 
     def logistic(self, x: Tensor) -> Tensor:
         """LOGISTIC, with the scale and zero point that TFLite prescribes."""
-        return self.operator("LOGISTIC", [x], x.shape, **PROBABILITY)
+        output = WIDE_PROBABILITY if x.dtype == "int16" else PROBABILITY
+        return self.operator("LOGISTIC", [x], x.shape, **output)
 
     def squeeze(self, x: Tensor, axes: Sequence[int]) -> Tensor:
         """SQUEEZE: drops axes of size 1."""

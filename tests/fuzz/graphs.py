@@ -1,4 +1,5 @@
-"""Random quantized TFLite graphs: chains and small DAGs of operators, valid by construction.
+"""Random quantized TFLite graphs: chains and small DAGs of operators on int8, on int16, or on both
+by turns; valid by construction.
 
 A graph is drawn from a seed, one operator a step. The first n steps of a seed are the same
 whatever the length, so that a failing graph is shrunk by taking fewer steps.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from tflite_builder import Tensor, TFLiteBuilder
@@ -32,11 +34,24 @@ class _Drawing:
         """The newest tensor."""
         return self.made[-1]
 
-    def scale(self) -> float:
-        return float(np.float32(np.exp(self.rng.uniform(np.log(0.004), np.log(0.5)))))
+    @property
+    def dtype(self) -> str:
+        """The newest tensor's type, which is that of the next one but for QUANTIZE."""
+        return self.x.dtype
 
-    def zero_point(self) -> int:
-        return int(self.rng.choice([-128, 127, 0, *self.rng.integers(-128, 128, 5)]))
+    def scale(self, dtype: str = "") -> float:
+        """Of a tensor of a type; of the newest one's if none is named."""
+        scale = np.exp(self.rng.uniform(np.log(0.004), np.log(0.5)))
+        return float(np.float32(scale / (256 if (dtype or self.dtype) == "int16" else 1)))
+
+    def zero_point(self, dtype: str = "") -> int:
+        """As `scale`; TFLite has none on int16."""
+        value = int(self.rng.choice([-128, 127, 0, *self.rng.integers(-128, 128, 5)]))
+        return 0 if (dtype or self.dtype) == "int16" else value
+
+    def output(self) -> dict[str, Any]:
+        """A quantization for an output of the newest tensor's type."""
+        return {"scale": self.scale(), "zero_point": self.zero_point()}
 
     def activation(self) -> str:
         return str(self.rng.choice(_ACTIVATIONS))
@@ -59,13 +74,15 @@ class _Drawing:
             dead[axis] = slice(0, max(1, channels // 2))
             weight[tuple(dead)] = 0
         scale = self.scale()
-        spread = 74 * max(1.0, float(weight.std())) * np.sqrt(max(depth, 1))
+        deviation = 74 * (256 if self.dtype == "int16" else 1)
+        spread = deviation * max(1.0, float(weight.std())) * np.sqrt(max(depth, 1))
         count = channels if rng.random() < 0.7 else 1
         ratio = np.exp(rng.uniform(np.log(0.2), np.log(5), count))
-        weight_scale = np.float32(scale * 74 / spread / self.x.scale * ratio)
+        weight_scale = np.float32(scale * deviation / spread / self.x.scale * ratio)
         bias = None
         if rng.random() < 0.8:
-            bias = rng.normal(0, spread, channels).round().clip(-(2**30), 2**30).astype(np.int32)
+            bias = rng.normal(0, spread, channels).round().clip(-(2**30), 2**30)
+            bias = bias.astype(np.int64 if self.dtype == "int16" else np.int32)
         return {
             "weight": weight,
             "bias": bias,
@@ -92,7 +109,10 @@ def draw_graph(builder: TFLiteBuilder, seed: int, steps: int | None = None) -> T
     shape = (1, *(int(size) for size in rng.integers(1, 11, 2)), int(rng.integers(1, 13)))
     if rng.random() < 0.15:
         shape = (int(rng.integers(2, 4)), *shape[1:])
-    drawing.made.append(builder.input(shape, drawing.scale(), drawing.zero_point()))
+    dtype = "int16" if rng.random() < 0.25 else "int8"
+    drawing.made.append(
+        builder.input(shape, drawing.scale(dtype), drawing.zero_point(dtype), dtype)
+    )
     own = int(rng.integers(1, MOST_STEPS + 1))
     for _ in range(own if steps is None else min(steps, own)):
         _take_step(drawing)
@@ -107,6 +127,12 @@ def _take_step(drawing: _Drawing) -> None:
         if result is not None:
             drawing.made.append(result)
             return
+
+
+def _alike(drawing: _Drawing) -> list[Tensor]:
+    """The tensors of the newest one's shape and type, itself among them."""
+    x = drawing.x
+    return [one for one in drawing.made if (one.shape, one.dtype) == (x.shape, x.dtype)]
 
 
 def _fits(drawing: _Drawing, shape: tuple[int, ...]) -> bool:
@@ -193,29 +219,20 @@ def _pool(drawing: _Drawing) -> Tensor | None:
 
 
 def _add(drawing: _Drawing) -> Tensor | None:
-    same = [tensor for tensor in drawing.made if tensor.shape == drawing.x.shape]
+    same = _alike(drawing)
     other = same[int(drawing.rng.integers(len(same)))]
     if other is drawing.x and drawing.rng.random() < 0.7:
         return None
     return drawing.builder.add(
-        drawing.x,
-        other,
-        scale=drawing.scale(),
-        zero_point=drawing.zero_point(),
-        activation=drawing.activation(),
+        drawing.x, other, activation=drawing.activation(), **drawing.output()
     )
 
 
 def _mean(drawing: _Drawing) -> Tensor | None:
     if len(drawing.x.shape) != 4 or drawing.rng.random() < 0.5:
         return None
-    return drawing.builder.mean(
-        drawing.x,
-        (1, 2),
-        scale=drawing.scale(),
-        zero_point=drawing.zero_point(),
-        keep_dims=bool(drawing.rng.random() < 0.5),
-    )
+    keep_dims = bool(drawing.rng.random() < 0.5)
+    return drawing.builder.mean(drawing.x, (1, 2), keep_dims=keep_dims, **drawing.output())
 
 
 def _pad(drawing: _Drawing) -> Tensor | None:
@@ -247,9 +264,11 @@ def _logistic(drawing: _Drawing) -> Tensor | None:
 
 
 def _requantize(drawing: _Drawing) -> Tensor:
-    return drawing.builder.quantize(
-        drawing.x, scale=drawing.scale(), zero_point=drawing.zero_point()
-    )
+    dtype = drawing.dtype
+    if drawing.rng.random() < 0.2:
+        dtype = "int8" if dtype == "int16" else "int16"
+    scale, zero_point = drawing.scale(dtype), drawing.zero_point(dtype)
+    return drawing.builder.quantize(drawing.x, scale=scale, zero_point=zero_point, dtype=dtype)
 
 
 def _binary(drawing: _Drawing) -> Tensor | None:
@@ -257,17 +276,18 @@ def _binary(drawing: _Drawing) -> Tensor | None:
     x, rng = drawing.x, drawing.rng
     kind = str(rng.choice(["SUB", "MUL", "SQUARED_DIFFERENCE", "MAXIMUM", "MINIMUM"]))
     extreme = kind in ("MAXIMUM", "MINIMUM")
-    alike = [one for one in drawing.made if one.shape == x.shape]
+    alike = _alike(drawing)
     other = alike[int(rng.integers(len(alike)))]
     if rng.random() < 0.5 or (extreme and other.quantization != x.quantization):
-        values = rng.integers(-128, 128, x.shape[-1:], np.int8)
+        limits = np.iinfo(x.dtype)
+        values = rng.integers(limits.min, limits.max + 1, x.shape[-1:]).astype(x.dtype)
         scale = x.scale if extreme else drawing.scale()
         zero_point = x.zero_point if extreme else drawing.zero_point()
         other = drawing.builder.constant(values, scale, zero_point)
     words = {"MAXIMUM": "MaximumMinimum", "MINIMUM": "MaximumMinimum"}
     output = x.quantization
     if not extreme:
-        output = {"scale": drawing.scale(), "zero_point": drawing.zero_point()}
+        output = drawing.output()
         # Sums and differences are scaled by a factor below 1.
         largest = max(x.scale, other.scale)
         output["scale"] = max(output["scale"], largest / 2**10)
@@ -281,9 +301,11 @@ def _function(drawing: _Drawing) -> Tensor | None:
     """A function of one variable; those with an output quantization of their own are elsewhere."""
     x, rng = drawing.x, drawing.rng
     kind = str(rng.choice(["ABS", "ELU", "LEAKY_RELU", "RELU", "TANH"]))
-    output = {"scale": drawing.scale(), "zero_point": drawing.zero_point()}
+    output = drawing.output()
     if kind == "TANH":
-        output = {"scale": 1 / 128, "zero_point": 0}
+        output = {"scale": 1 / (32768 if drawing.dtype == "int16" else 128), "zero_point": 0}
+    if kind == "ELU" and drawing.dtype == "int16":
+        return None
     options = {"LEAKY_RELU": ("LeakyReluOptions", {"Alpha": float(rng.uniform(0, 1))})}
     name, fields = options.get(kind, ("", {}))
     return drawing.builder.operator(kind, [x], x.shape, options=name, **output, **fields)
@@ -335,7 +357,7 @@ def _extreme(drawing: _Drawing) -> Tensor | None:
     """REDUCE_MAX along one axis."""
     x, rng = drawing.x, drawing.rng
     axis = int(rng.integers(len(x.shape)))
-    if rng.random() < 0.6 or len(x.shape) < 2:
+    if rng.random() < 0.6 or len(x.shape) < 2 or drawing.dtype == "int16":
         return None
     shape = [1 if place == axis else size for place, size in enumerate(x.shape)]
     return drawing.builder.operator(
@@ -355,7 +377,7 @@ def _resize(drawing: _Drawing) -> Tensor | None:
     kind, name = (
         ("RESIZE_BILINEAR", "ResizeBilinearOptions"),
         ("RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighborOptions"),
-    )[int(rng.integers(2))]
+    )[1 if drawing.dtype == "int16" else int(rng.integers(2))]
     centers = bool(rng.random() < 0.5)
     return drawing.builder.operator(
         *(kind, [x, _numbers(drawing, size)], shape),
