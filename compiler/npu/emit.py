@@ -46,6 +46,7 @@ class CompiledRegion:
         network: what Vela says about it; None if it is our own.
         sources: where the knobs of operations come from, by number, but for defaults.
         notes: on tuning records that are not used.
+        own_sram: whether the accelerator has an SRAM of its own beside the arena.
     """
 
     node: Node
@@ -56,12 +57,13 @@ class CompiledRegion:
     network: CompiledNetwork | None = None
     sources: Mapping[int, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    own_sram: bool = False
 
     @property
     def sram_bytes(self) -> int:
         """Of the memory beside the NPU: its own if there is one, else the arena."""
         assert isinstance(self.node.workload, NpuRegion)
-        return self.node.workload.cache or self.node.workload.workspace
+        return self.node.workload.cache if self.own_sram else self.node.workload.workspace
 
 
 class _Constants:
@@ -179,7 +181,8 @@ def emit_region(
     node = Node(
         workload, tuple(inputs), outputs[0], arrays, _origin(nodes, npu), (), tuple(outputs[1:])
     )
-    return CompiledRegion(node, stream, tuple((step.operation, step.choice) for step in steps))
+    operations = tuple((step.operation, step.choice) for step in steps)
+    return CompiledRegion(node, stream, operations, own_sram=vela.has_cache(npu))
 
 
 def _feature_maps(one: Operation) -> tuple[FeatureMap, ...]:

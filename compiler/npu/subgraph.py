@@ -28,6 +28,7 @@ from tinyaot.targets.ethos_u.accelerator import Npu
 from tinyaot.targets.ethos_u.model import parse_driver_payload, run_stream
 from tinyaot.targets.ethos_u.ports import separate_ports
 from tinyaot.targets.ethos_u.regor import CompiledNetwork, compile_network
+from tinyaot.targets.ethos_u.vela import has_cache
 
 _COMPARED_INPUTS = 4
 _INPUTS, _OUTPUTS, _OPERATORS = 6, 8, 10
@@ -202,7 +203,8 @@ def _vela_region(
     last = f" to {origins[-1]}" if origins[-1] != origins[0] else ""
     origin = f"{npu.name}: {count}, {origins[0]}{last}"
     node = Node(workload, tuple(inputs), outputs[0], arrays, origin, (), tuple(outputs[1:]))
-    return CompiledRegion(node, parse_driver_payload(payload), (), "vela", "", network)
+    stream = parse_driver_payload(payload)
+    return CompiledRegion(*(node, stream, (), "vela"), network=network, own_sram=has_cache(npu))
 
 
 def _operators(nodes: Sequence[Node], graph: Graph) -> list[int]:

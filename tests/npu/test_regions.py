@@ -315,7 +315,7 @@ def test_an_sram_of_its_own_is_not_exceeded(tmp_path: Path, name: str) -> None:
         assert differing(graph, npu) == 0
         (region,) = partition(graph, npu).regions.values()
         assert isinstance(region.node.workload, NpuRegion)
-        assert region.node.workload.cache <= nbytes
+        assert region.sram_bytes == region.node.workload.cache <= nbytes
         outside.append(region.node.workload.workspace)
         configured = dedicated(tmp_path, name, 1 << 20)
         limited = replace(configured, arena_size=nbytes)
