@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 log_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
+_WHY_SKIPPED = "of no --model, or of an NPU and not the best or with options of its own"
+
 Logs = Annotated[
     list[Path],
     typer.Argument(metavar="FILE...", help="Logs of `tinyaot tune`.", show_default=False),
@@ -190,7 +192,7 @@ def verify_command(
     checked = len(verdicts) - skipped
     stdout().print(
         f"{checked - len(bad)} of {checked} records are exact and cost what they say"
-        + (f"; {skipped} not checked: of no --model, or not the best on an NPU" if skipped else "")
+        + (f"; {skipped} not checked: {_WHY_SKIPPED}" if skipped else "")
     )
     if bad:
         raise typer.Exit(1)
