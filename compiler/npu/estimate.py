@@ -149,7 +149,7 @@ def _job(op: Operation) -> cost_model.Job:
         ifm_outside=op.ifm.region != _CACHE,
         ifm2_outside=op.ifm2 is not None and op.ifm2.region != _CACHE,
         ofm_outside=op.ofm.region != _CACHE,
-        weights_in_arena=op.weights is not None and op.weights.region != _CONSTANTS,
+        weights_copied=op.weights is not None and op.weights.region != _CONSTANTS,
         weight_bytes=_bytes(op.weights),
         scale_bytes=_bytes(op.scales) if op.weights is not None else 0,
         scalar=binary,

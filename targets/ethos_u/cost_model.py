@@ -45,7 +45,7 @@ class Job:
         upscale: whether the input is doubled.
         ifm_outside, ifm2_outside, ofm_outside: whether they lie in the arena where the accelerator
             has an SRAM of its own.
-        weights_in_arena: whether weights have been copied to SRAM.
+        weights_copied: whether weights have been copied to SRAM.
         weight_bytes, scale_bytes: encoded.
         scalar: whether the second operand is one number.
     """
@@ -68,7 +68,7 @@ class Job:
     ifm_outside: bool = False
     ifm2_outside: bool = False
     ofm_outside: bool = False
-    weights_in_arena: bool = False
+    weights_copied: bool = False
     weight_bytes: int = 0
     scale_bytes: int = 0
     scalar: bool = False
@@ -183,7 +183,7 @@ def _block_type(kind: str) -> Any:
 
 
 def with_block(
-    job: Job, block: Shape, weight_bytes: int = 0, scale_bytes: int = 0, in_arena: bool = False
+    job: Job, block: Shape, weight_bytes: int = 0, scale_bytes: int = 0, copied: bool = False
 ) -> Job:
     """A job in another block, with weights of that size."""
     return replace(
@@ -191,7 +191,7 @@ def with_block(
         block=block,
         weight_bytes=weight_bytes,
         scale_bytes=scale_bytes,
-        weights_in_arena=in_arena,
+        weights_copied=copied,
     )
 
 
@@ -256,7 +256,7 @@ def cost(job: Job, npu: Npu) -> Cost:
     if query.config is None:
         raise ValueError(f"block {job.block} does not fit {npu.name}: {job}")
     query.config.ofm_block = Shape4D(1, *job.block)
-    weights_area = fast if job.weights_in_arena else flash
+    weights_area = fast if job.weights_copied else flash
     if job.weight_bytes:
         query.const_shape = Shape4D(1, 1, 1, job.ofm[2])
     query.const_memory_area = weights_area
