@@ -74,14 +74,14 @@ class Npu:
 
 @functools.cache
 def _cache_size(npu: Npu) -> int | None:
-    parser = configparser.ConfigParser()
+    parser = configparser.ConfigParser(interpolation=None)
     parser.read_string(npu.config_file.read_text(encoding="utf-8"))
     section, seen = f"Memory_Mode.{npu.memory}", set[str]()
     while parser.has_section(section) and section not in seen:
         seen.add(section)
         if parser.has_option(section, "arena_cache_size"):
             text = parser.get(section, "arena_cache_size")
-            if not text.strip().isdigit():
+            if not text.strip().isdecimal():
                 raise TinyaotError(
                     f"arena_cache_size of {section} in {npu.config_file} is {text!r}",
                     "give it in bytes",
@@ -166,7 +166,7 @@ def configure(
 
 
 def _sections(path: Path) -> Sequence[str]:
-    parser = configparser.ConfigParser()
+    parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read_string(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:

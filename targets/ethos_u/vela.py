@@ -6,6 +6,7 @@ API is 5.2.0's `ethosu.vela.api` (U55 and U65).
 
 from __future__ import annotations
 
+import configparser
 import contextlib
 import functools
 import io
@@ -85,7 +86,7 @@ def architecture(npu: Npu) -> Any:
                 verbose_config=False,
                 arena_cache_size=None,
             )
-    except (VelaError, ValueError, KeyError) as error:
+    except (VelaError, configparser.Error, ValueError, KeyError) as error:
         raise TinyaotError(
             f"the configuration of {npu.name} is not valid: {error}",
             f"see System_Config.{npu.system} and Memory_Mode.{npu.memory} in {npu.config_file}",
