@@ -24,6 +24,7 @@ from tinyaot.schedules.workload import (
 )
 from tinyaot.targets import TinyaotError
 from tinyaot.targets.ethos_u.accelerator import Npu
+from tinyaot.targets.ethos_u.vela import architecture
 
 _MOVES = (Concatenate, Pad, Rearrange, Reshape, Transpose)
 _MOST_PORTS = MOST_REGIONS - FIRST_PORT
@@ -131,6 +132,8 @@ def _reasons(graph: Graph, npu: Npu, model: bytes) -> dict[int, str]:
     """Why nodes are not for the NPU, by index; those that are, are not in it."""
     reasons = {}
     if npu.by_vela_alone:
+        # A configuration that is not valid would look like a refusal of each operator.
+        architecture(npu)
         return _refusals(graph, npu, model)
     for index, node in enumerate(graph.nodes):
         if isinstance(node.workload, Constant):

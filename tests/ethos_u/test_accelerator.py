@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tflite_builder import TFLiteBuilder
 
+from tinyaot.compiler import compile_model
 from tinyaot.targets import TinyaotError
 from tinyaot.targets.ethos_u.accelerator import Npu, configure, get_npu
 
@@ -39,7 +41,7 @@ def test_the_size_of_the_sram_is_inherited_and_given(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", ["4 KiB", "-1", "50%", "²"])
 def test_a_size_that_is_no_number_is_named(tmp_path: Path, size: str) -> None:
-    with pytest.raises(TinyaotError, match="arena_cache_size of Memory_Mode.Base") as caught:
+    with pytest.raises(TinyaotError, match=r"arena_cache_size of Memory_Mode\.Base") as caught:
         _ = configured(tmp_path, CONFIG.format(size=size)).sram_limit
     assert caught.value.hints
 
@@ -60,10 +62,12 @@ def test_what_is_wrong_with_a_file_is_told(
     assert caught.value.hints
 
 
-def test_a_value_that_vela_cannot_read_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["ethos-u65-256", "ethos-u85-256"])
+def test_a_value_that_vela_cannot_read_is_told(tmp_path: Path, name: str) -> None:
     pytest.importorskip("ethosu.vela", reason="needs the extra ethos-u")
-    from tinyaot.targets.ethos_u.vela import architecture
-
-    text = CONFIG.format(size=4096).replace("500e6", "50%")
-    with pytest.raises(TinyaotError, match="the configuration of ethos-u65-256 is not valid"):
-        architecture(configured(tmp_path, text))
+    builder = TFLiteBuilder()
+    builder.output(builder.max_pool2d(builder.input((1, 4, 4, 8), 0.1), (2, 2)))
+    npu = configured(tmp_path, CONFIG.format(size=4096).replace("500e6", "50%"))
+    options = {"system": npu.system, "memory": npu.memory, "config": npu.config}
+    with pytest.raises(TinyaotError, match=f"the configuration of {name} is not valid"):
+        compile_model(builder.build(), f"cortex-m55+{name}", npu=options)
