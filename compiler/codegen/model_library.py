@@ -10,7 +10,6 @@ import io
 import json
 import math
 import tarfile
-import tempfile
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -18,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from tinyaot.compiler.files import written_whole
 from tinyaot.compiler.graph import Graph, Tensor
 from tinyaot.compiler.memory.layout import MemoryLayout
 from tinyaot.compiler.scheduling import Operator
-from tinyaot.targets import Port, Program, Target, TinyaotError
+from tinyaot.targets import Port, Program, Target
 
 _FORMAT_VERSION = 7
 
@@ -50,20 +50,8 @@ def write_model_library(
     for name, text in program.files.items():
         folder = "include" if name.endswith(".h") else "src"
         members[f"codegen/host/{folder}/{name}"] = text.encode()
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            temporary = Path(file.name)
-            try:
-                _write_tar(file, members)
-                file.close()
-                temporary.replace(path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        raise TinyaotError(
-            f"cannot write {path}: {error.strerror}", "choose another path"
-        ) from error
+    with written_whole(path) as file:
+        _write_tar(file, members)
 
 
 def _write_tar(file: Any, members: dict[str, bytes]) -> None:

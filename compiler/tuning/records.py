@@ -41,6 +41,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tinyaot.compiler.files import written_whole
 from tinyaot.compiler.tuning.signature import (
     Signature,
     output_size,
@@ -231,17 +232,14 @@ def write_records(path: Path, records: Sequence[Record]) -> None:
     Raises:
         TinyaotError: the file cannot be written.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text("".join(f"{one.line()}\n" for one in records), encoding="utf-8")
-        temporary.replace(path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise TinyaotError(
-            f"cannot write {path}: {error.strerror}", "choose another path, or free some space"
+            f"cannot write {path}: {error.strerror}", "choose another path"
         ) from error
+    with written_whole(path) as file:
+        file.writelines(f"{one.line()}\n".encode() for one in records)
 
 
 def best_npu_record(records: Iterable[Record]) -> Record | None:

@@ -203,6 +203,19 @@ def test_a_full_disk_leaves_what_was_there(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cwd", "old.tar"]
 
 
+def test_only_regular_files_are_replaced(tinyaot: Command, model: Path, tmp_path: Path) -> None:
+    pipe, target, link = (tmp_path / name for name in ("pipe", "target.tar", "link.tar"))
+    os.mkfifo(pipe)
+    assert_error(tinyaot("compile", model, "-o", pipe), "not a regular file")
+    assert pipe.is_fifo()
+    link.symlink_to(target)
+    assert tinyaot("compile", model, "-o", link).status == 0
+    assert link.is_symlink()
+    usual = tmp_path / "usual"
+    usual.touch()
+    assert target.stat().st_mode == usual.stat().st_mode
+
+
 def test_a_dump_that_cannot_be_written(tinyaot: Command, model: Path) -> None:
     done = tinyaot("compile", model, "--dump-ir", "/dev/null/dump")
     assert_error(done, "cannot write /dev/null/dump", hint="another folder")
