@@ -5,7 +5,7 @@
 #   .venv       a virtual environment with tinyaot (editable) and all its extras
 #   .typing     a symlink that shows type checkers the import root (see pyproject.toml)
 #   apt         the Arm cross compiler, its C library, QEMU and CMake, where they are missing; for
-#               the tests also a browser to look at the profile's page
+#               the tests also OpenOCD, Clang, and a browser to look at the profile's page
 #
 # What is already there is left alone. Without root (or passwordless sudo) it prints what to
 # install and goes on: the host target and every test that needs no emulator still work.
@@ -52,8 +52,14 @@ install_tools() {
             "(Debian, Ubuntu: sudo apt-get install$packages)"
 }
 
-# Apart from the rest: Ubuntu has it as a snap only.
-install_browser() {
+install_test_tools() {
+    packages=
+    has openocd || packages="$packages openocd"
+    has clang || packages="$packages clang"
+    # shellcheck disable=SC2086  # a list of words
+    [ -z "$packages" ] || apt_install $packages ||
+        say "going on without these; tests that need them will be skipped:$packages"
+    # Apart from the rest: Ubuntu has it as a snap only.
     has chromium || has chromium-browser || has google-chrome || apt_install chromium ||
         say "going on without a browser; the test that looks at the profile's page will be skipped"
 }
@@ -108,7 +114,7 @@ usable_venv() {
 }
 
 install_tools
-[ "${1:-}" != test ] || install_browser
+[ "${1:-}" != test ] || install_test_tools
 
 mkdir -p .typing
 [ -e .typing/tinyaot ] || ln -s .. .typing/tinyaot
