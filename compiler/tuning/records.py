@@ -162,6 +162,9 @@ def read_log(path: Path) -> Log:
     Raises:
         TinyaotError: the file cannot be read, or is of another kind: no line begins as records do.
     """
+    if path.is_char_device():
+        # Some have no end.
+        raise TinyaotError(f"the tuning log {path} is a device", "name a file")
     try:
         text = path.read_bytes().decode("utf-8", errors="replace")
     except OSError as error:

@@ -98,6 +98,8 @@ def test_another_kind_of_file_is_an_error(tmp_path: Path) -> None:
         read_log(path)
     path.write_text(RECORD.line()[:9], encoding="utf-8")
     assert read_log(path).records == ()
+    with pytest.raises(TinyaotError, match="is a device"):
+        read_log(Path("/dev/null"))
 
 
 def test_what_follows_a_line_that_was_cut_short_is_kept(tmp_path: Path) -> None:
