@@ -25,3 +25,7 @@ class TinyaotError(Exception):
 class MissingError(TinyaotError):
     """Something of this machine is missing, such as a program or space on a disk: the same goes
     wrong whatever is compiled or run."""
+
+
+class TimeLimitError(TinyaotError):
+    """What was run did not end within its time limit."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinyaot.targets import TinyaotError, get_target
 from tinyaot.tools.baseline import geometric_mean
 from tinyaot.tools.console import columns, stdout
 from tinyaot.tools.model import compile_file
@@ -48,6 +49,10 @@ def _measure(
 ) -> Document:
     from tinyaot.compiler.npu.report import vela_figures
 
+    if get_target(target).npu is None:
+        raise TinyaotError(
+            f"{target} has no NPU to compare", f"name one, such as {target}+ethos-u55-128"
+        )
     step(f"{model.stem} on {target} for {goal}")
 
     def made(logs: Sequence[Path] | None, tuned: bool) -> CompiledModel:

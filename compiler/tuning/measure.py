@@ -46,7 +46,7 @@ from tinyaot.targets import (
     run_image,
 )
 from tinyaot.targets.command import time_limit
-from tinyaot.targets.errors import MissingError
+from tinyaot.targets.errors import MissingError, TimeLimitError
 
 _HALF = 1 << 30
 _INT8 = (-128, 127)
@@ -217,7 +217,7 @@ def _measure_image(
                     for part in (built[:half], built[half:])
                     for outcome in _measure_image(task, part, setting)
                 ]
-            if "did not end within" in str(error) or "gives no answer within" in str(error):
+            if isinstance(error, TimeLimitError):
                 status = HANG
             return [Outcome(built[0][0], status, error=_one_line(error))]
     expected = _expected(task)

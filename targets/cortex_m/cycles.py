@@ -24,7 +24,7 @@ from pathlib import Path
 
 from tinyaot.targets.command import find_tool, run_command
 from tinyaot.targets.cortex_m.qemu import EMULATOR, PACKAGES, emulator_command
-from tinyaot.targets.errors import TinyaotError
+from tinyaot.targets.errors import TimeLimitError, TinyaotError
 from tinyaot.targets.image import Image
 
 _OBJDUMP = "arm-none-eabi-objdump"
@@ -192,7 +192,7 @@ def _trace(image: Image, inputs: Sequence[bytes], timeout: float) -> Counter[tup
         try:
             result = run_command(command, directory, timeout)
         except subprocess.TimeoutExpired:
-            raise TinyaotError(f"the trace did not end within {timeout:g} s") from None
+            raise TimeLimitError(f"the trace did not end within {timeout:g} s") from None
         if result.returncode != 0:
             raise TinyaotError(f"{EMULATOR} ended with status {result.returncode} while tracing")
         with (directory / "trace").open(encoding="ascii", errors="replace") as lines:

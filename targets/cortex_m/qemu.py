@@ -18,7 +18,7 @@ from tinyaot.targets.cortex_m.instructions import (
     Stamp,
     instructions_between,
 )
-from tinyaot.targets.errors import TinyaotError
+from tinyaot.targets.errors import TimeLimitError, TinyaotError
 from tinyaot.targets.ethos_u.driver import serve_npu
 from tinyaot.targets.image import Image
 from tinyaot.targets.program import RunResult
@@ -67,7 +67,7 @@ def _emulate(image: Image, board: Board, directory: Path, timeout: float) -> Non
     try:
         result = run_command(emulator_command(image.elf, board), directory, timeout)
     except subprocess.TimeoutExpired:
-        raise TinyaotError(
+        raise TimeLimitError(
             f"{image.program.name} did not end within {timeout:g} s on the emulated {board.name}",
             "give it more time, or fewer inputs",
         ) from None

@@ -18,7 +18,7 @@ from elftools.elf.elffile import ELFFile
 from tinyaot.targets.command import find_tool, run_command
 from tinyaot.targets.compile import C_FLAGS, compile_objects, image_size, write_sources
 from tinyaot.targets.cortex_m.board import Board
-from tinyaot.targets.errors import TinyaotError
+from tinyaot.targets.errors import TimeLimitError, TinyaotError
 from tinyaot.targets.ethos_u.driver import DRIVER_HEADER, driver_sources, serve_npu
 from tinyaot.targets.image import Image
 from tinyaot.targets.program import ImageSize, Program, RunResult
@@ -120,7 +120,7 @@ def run(image: Image, inputs: Sequence[Sequence[bytes]], timeout: float) -> RunR
             with serve_npu(directory, program.npu):
                 result = run_command([str(image.elf.resolve())], directory, timeout)
         except subprocess.TimeoutExpired:
-            raise TinyaotError(
+            raise TimeLimitError(
                 f"{program.name} did not end within {timeout:g} s",
                 "give it more time, or fewer inputs",
             ) from None

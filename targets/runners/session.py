@@ -23,7 +23,7 @@ from tinyaot.targets.cortex_m.mailbox import (
     read_stamps,
     read_symbols,
 )
-from tinyaot.targets.errors import TinyaotError
+from tinyaot.targets.errors import TimeLimitError, TinyaotError
 from tinyaot.targets.image import Image
 from tinyaot.targets.program import RunResult
 from tinyaot.targets.runners.base import Runner, Server
@@ -362,7 +362,7 @@ class Session:
             stop = self._gdb.stopped(5) or {}
             frame = stop.get("frame", {})
             place = f"; it is in {frame.get('func', 'no function')} ({frame.get('addr', '?')})"
-        return TinyaotError(
+        return TimeLimitError(
             f"{self.where} gives no answer within {seconds:g} s{place}",
             "give it more time with --timeout, or flash it again",
         )

@@ -124,6 +124,11 @@ def test_an_unknown_target_names_the_closest(tinyaot: Command, model: Path) -> N
         assert_error(done, "unknown target 'cortex-m44'", hint="did you mean cortex-m4?")
 
 
+def test_a_comparison_of_npus_without_one(tinyaot: Command, model: Path) -> None:
+    done = tinyaot("bench", "--npu", model, "--target", "cortex-m4")
+    assert_error(done, "cortex-m4 has no NPU to compare", hint="cortex-m4+ethos-u55-128")
+
+
 def test_an_unknown_board(tinyaot: Command, model: Path) -> None:
     done = tinyaot("run", model, "--board", "mps2-an386x")
     assert_error(done, "unknown board 'mps2-an386x'", hint="did you mean mps2-an386?")
