@@ -10,8 +10,14 @@
 #include <arm_mve.h>
 #include <stdint.h>
 
+/* The blocks of assembly want nearly all registers, which GCC does not find at -O0. */
+#if defined(__clang__) || defined(__OPTIMIZE__)
 #define TINYAOT_MVE_FUNCTION static __attribute__((noinline, unused))
 #define TINYAOT_MVE_INLINE static inline __attribute__((unused))
+#else
+#define TINYAOT_MVE_FUNCTION static __attribute__((noinline, unused, optimize("O1")))
+#define TINYAOT_MVE_INLINE static inline __attribute__((unused, optimize("O1")))
+#endif
 
 /* Copies n bytes; the ranges do not overlap. */
 TINYAOT_MVE_INLINE void tinyaot_mve_copy(void *to, const void *from, int32_t n)

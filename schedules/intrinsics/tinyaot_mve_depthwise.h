@@ -38,9 +38,10 @@
     const uint16x8_t o0 = vldrhq_u16(table), o1 = vldrhq_u16(table + (N > 1 ? 8 : 0)), \
                      o2 = vldrhq_u16(table + (N > 2 ? 16 : 0)); \
     int16x8_t w0, w1, w2, a; \
-    __asm volatile("sub r0, %[taps], #8 * (" #N " - 1)\n\t" \
-                   "vctp.16 r0\n\t" \
-                   "dls lr, %[channels]\n" \
+    register int32_t count __asm("r0") = channels; \
+    __asm volatile("dls lr, r0\n\t" \
+                   "sub r0, %[taps], #8 * (" #N " - 1)\n\t" \
+                   "vctp.16 r0\n" \
                    "1:\n\t" LOAD TINYAOT_MVE_TAPS_WEIGHTS_##N \
                    "add %[w], %[taps]\n\t" PIXEL0 \
                    "add %[x0], #1\n\t" PIXEL1 \
@@ -50,10 +51,10 @@
                    "stmia %[acc]!, {r0, r2, r4, r6}\n\t" \
                    "le lr, 1b" \
                    : [acc] "+r"(acc), [w] "+l"(w), [x0] "+r"(x0), [x1] "+r"(x1), [x2] "+r"(x2), \
-                     [x3] "+r"(x3), [w0] "=&w"(w0), [w1] "=&w"(w1), [w2] "=&w"(w2), [a] "=&w"(a) \
-                   : [taps] "r"(taps), [channels] "r"(channels), [o0] "w"(o0), [o1] "w"(o1), \
-                     [o2] "w"(o2) \
-                   : "r0", "r2", "r4", "r6", "lr", "cc", "memory")
+                     [x3] "+r"(x3), "+r"(count), [w0] "=&w"(w0), [w1] "=&w"(w1), [w2] "=&w"(w2), \
+                     [a] "=&w"(a) \
+                   : [taps] "r"(taps), [o0] "w"(o0), [o1] "w"(o1), [o2] "w"(o2) \
+                   : "r2", "r4", "r6", "lr", "cc", "memory")
 #define TINYAOT_MVE_TAPS_N1(LOAD, first) \
     TINYAOT_MVE_TAPS(1, LOAD, TINYAOT_MVE_TAPS_1(first, "r0", "x0"), \
         TINYAOT_MVE_TAPS_1(first, "r2", "x1"), TINYAOT_MVE_TAPS_1(first, "r4", "x2"), \

@@ -39,7 +39,8 @@ TINYAOT_MVE_FUNCTION void tinyaot_mve_matrix_row(int32_t *acc, const int8_t *a, 
         const int8_t *p = a, *b0 = b, *b1 = b + pitch, *b2 = b1 + pitch, *b3 = b2 + pitch;
         int32_t s0 = base + bias[0], s1 = base + bias[1];
         int32_t s2 = base + bias[2], s3 = base + bias[3];
-        __asm volatile("wlstp.8 lr, %[depth], 2f\n"
+        register int32_t count __asm("lr") = depth;
+        __asm volatile("wlstp.8 lr, lr, 2f\n"
                        "1:\n\t"
                        "vldrb.u8 %q[s], [%[p]], #16\n\t"
                        "vldrb.u8 %q[t], [%[b0]], #16\n\t"
@@ -54,9 +55,9 @@ TINYAOT_MVE_FUNCTION void tinyaot_mve_matrix_row(int32_t *acc, const int8_t *a, 
                        "2:"
                        : [p] "+r"(p), [b0] "+r"(b0), [b1] "+r"(b1), [b2] "+r"(b2), [b3] "+r"(b3),
                          [s0] "+Te"(s0), [s1] "+Te"(s1), [s2] "+Te"(s2), [s3] "+Te"(s3),
-                         [s] "=&w"(s), [t] "=&w"(t)
-                       : [depth] "r"(depth)
-                       : "lr", "cc", "memory");
+                         "+r"(count), [s] "=&w"(s), [t] "=&w"(t)
+                       :
+                       : "cc", "memory");
         acc[0] = s0;
         acc[1] = s1;
         acc[2] = s2;

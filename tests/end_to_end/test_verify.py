@@ -138,14 +138,21 @@ def arm_gcc() -> str:
 
 
 @pytest.mark.parametrize("core", CORES)
-@pytest.mark.parametrize("optimize", [pytest.param("-O0", marks=pytest.mark.campaign), "-O3"])
+@pytest.mark.parametrize(
+    "optimize",
+    [
+        pytest.param("-O0", marks=pytest.mark.campaign),
+        pytest.param("-O1 -fno-omit-frame-pointer", marks=pytest.mark.campaign),
+        "-O3",
+    ],
+)
 def test_objects_need_integer_helpers_only(
     core: str, optimize: str, all_operators: Path, tmp_path: Path, arm_gcc: str
 ) -> None:
     """Soft-float routines would be undefined symbols; so would any library function."""
     compiled = compile_model(all_operators, core, name="model")
     # A stack frame of unknown size means a variable-length array or alloca.
-    flags = (optimize, "-Wvla", "-fstack-usage")
+    flags = (*optimize.split(), "-Wvla", "-fstack-usage")
     build_image(compiled.program, get_target(core), directory=tmp_path, optimize=flags)
     assert external(list((tmp_path / "model").glob("*.o"))) == set()
     usage = "".join(path.read_text() for path in (tmp_path / "model").glob("*.su"))
