@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tinyaot.targets.data import load_toml, unknown_name
+from tinyaot.targets.errors import TinyaotError
 from tinyaot.targets.ethos_u.accelerator import Npu, get_npu
 
 FAMILIES = ("host", "cortex_m")
@@ -38,6 +39,7 @@ class Target:
         features: subset of `FEATURES`.
         registers: general-purpose registers that an inner loop can keep values in.
         board: name of the emulated board that runs it by default; None on the host.
+        also_runs_on: cores that are no targets and execute its code.
         npu: the accelerator beside it; None for none.
     """
 
@@ -50,6 +52,7 @@ class Target:
     features: frozenset[str]
     registers: int
     board: str | None
+    also_runs_on: tuple[str, ...] = ()
     npu: Npu | None = None
 
     @property
@@ -74,6 +77,7 @@ def _targets() -> dict[str, Target]:
                 features=frozenset(core["features"]),
                 registers=core["registers"],
                 board=core.get("board"),
+                also_runs_on=tuple(core.get("also_runs_on", ())),
             )
     return targets
 
@@ -82,10 +86,16 @@ def get_target(name: str) -> Target:
     """The target of that name, such as `cortex-m4` or `cortex-m55+ethos-u55-128`.
 
     Raises:
-        TinyaotError: there is none; the hints name the closest one and list them all.
+        TinyaotError: there is none; the hints name one whose code runs on that core, or the
+            closest one and all.
     """
     core, plus, npu = name.partition("+")
     if core not in _targets():
+        for other in _targets().values():
+            if core in other.also_runs_on:
+                raise TinyaotError(
+                    f"{core} is no target of its own", f"take {other.name}: its code runs on it"
+                )
         raise unknown_name("target", core, list_targets())
     target = _targets()[core]
     return replace(target, name=name, npu=get_npu(npu)) if plus else target

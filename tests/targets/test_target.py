@@ -95,6 +95,17 @@ def test_unknown_target_names_the_closest_and_lists_all() -> None:
     assert all(name in caught.value.hints[1] for name in list_targets())
 
 
+@pytest.mark.parametrize(
+    ("core", "target"),
+    [("cortex-m0", "cortex-m0plus"), ("cortex-m23", "cortex-m0plus"), ("cortex-m85", "cortex-m55")],
+)
+def test_a_core_that_runs_the_code_of_another(core: str, target: str) -> None:
+    with pytest.raises(TinyaotError, match=f"{core} is no target") as caught:
+        get_target(f"{core}+ethos-u55-128")
+    assert f"take {target}: " in caught.value.hints[0]
+    assert core not in list_targets()
+
+
 def test_unknown_board_lists_all() -> None:
     with pytest.raises(TinyaotError, match="unknown board 'nucleo'") as caught:
         get_board("nucleo")
