@@ -340,10 +340,12 @@ def activation_range(
     def quantized(bound: float, limit: int) -> int:
         if math.isinf(bound):
             return limit
-        return zero_point + _round_half_away(float(np.float32(bound) / np.float32(scale)))
+        value = zero_point + _round_half_away(float(np.float32(bound) / np.float32(scale)))
+        # ONNX's Clip may lie outside the type; TFLite's bounds hold the zero point between them.
+        return min(max(value, lowest), highest)
 
     lowest, highest = int(info.min), int(info.max)
-    return max(lowest, quantized(low, lowest)), min(highest, quantized(high, highest))
+    return quantized(low, lowest), quantized(high, highest)
 
 
 def _round_half_away(value: float) -> int:

@@ -140,7 +140,9 @@ def _normalized(
     if not (steepest < 2.0**20 and np.isfinite(slope).all() and np.isfinite(offset).all()):
         raise group.unsupported("has factors that do not fit the scale of its output")
     shift = min(_LARGEST_SHIFT, quotient_bits + 30 - math.frexp(steepest)[1])
-    limited = np.clip(offset + group.zero_point + 0.5, -(2.0**16), 2.0**16)
+    # Products stay inside 60 bits: none brings a larger offset back into the type.
+    limit = 2.0 ** (61 - shift)
+    limited = np.clip(offset + group.zero_point + 0.5, -limit, limit)
     shape = (scale.shape[0], depth // repeat)
     constants: dict[str, Array] = {
         "factor": np.rint(slope * 2.0 ** (shift - quotient_bits)).astype(np.int32),
@@ -203,7 +205,9 @@ def reduce_real(group: Group, own: OnnxCall) -> Value:
     shift = min(_LARGEST_SHIFT, 30 - math.frexp(steepest)[1])
     if mode == "exponential":
         shift = min(shift, 52 - math.frexp(steps)[1])
-    limited = float(np.clip(added / group.scale + group.zero_point + 0.5, -(2.0**16), 2.0**16))
+    offset = round((added / group.scale + group.zero_point + 0.5) * 2.0**shift)
+    if abs(offset) >= 2**62:
+        raise group.unsupported("has factors that do not fit the scales of input and output")
     constants: dict[str, Array] = {}
     if mode == "exponential":
         constants["table"] = exponentials(source.scale)
@@ -215,7 +219,7 @@ def reduce_real(group: Group, own: OnnxCall) -> Value:
         input_zero_point=source.zero_point,
         factor=round(slope * 2.0 ** (shift - bits)),
         factor_largest=round(steps * 2.0**shift) if mode == "exponential" else 0,
-        offset=round(limited * 2.0**shift),
+        offset=offset,
         shift=shift,
         clamp=group.clamp,
     )

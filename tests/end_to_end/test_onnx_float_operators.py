@@ -19,6 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.shape_inference import infer_shapes
 from onnx_backend import Form, judge_form, wrapped
 
+from tinyaot.compiler import compile_model
+
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no cc on the PATH")
 
 IMAGE = (1, 4, 6, 5)
@@ -297,3 +299,49 @@ def test_sample_of_the_backend_tests(tmp_path: Path) -> None:
     bad = [outcome for outcome in outcomes if outcome.status in ("wrong", "crash")]
     assert not bad
     assert sum(outcome.status == "pass" for outcome in outcomes) >= 20
+
+
+FINE: dict[str, tuple[str, list[Any], dict[str, Any]]] = {
+    "a clip outside the output's range": ("Clip", [np.float32(-0.7), np.float32(-0.6)], {}),
+    "a bias of many steps": (
+        "LayerNormalization",
+        [np.ones(16, np.float32), np.full(16, -1, np.float32)],
+        {"axis": -1},
+    ),
+    "logarithms of many steps": (
+        "ReduceLogSumExp",
+        [np.array([0], np.int64)],
+        {"keepdims": 1},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FINE)
+def test_outputs_in_steps_far_finer_than_their_values(name: str, tmp_path: Path) -> None:
+    """Sums of large terms of opposite signs, or bounds that no output reaches."""
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the .onnx oracle is not installed")
+    kind, constants, attributes = FINE[name]
+    names = [f"c{place}" for place in range(len(constants))]
+    nodes = [
+        helper.make_node("DequantizeLinear", ["x", "input_scale", "zero"], ["real"]),
+        helper.make_node(kind, ["real", *names], ["y"], **attributes),
+        helper.make_node("QuantizeLinear", ["y", "output_scale", "zero"], ["output"]),
+    ]
+    values = {"input_scale": np.float32(0.05), "output_scale": np.float32(1e-5), "zero": np.int8(0)}
+    initializers = [
+        numpy_helper.from_array(np.asarray(value), key)
+        for key, value in (values | dict(zip(names, constants, strict=True))).items()
+    ]
+    ports = [
+        helper.make_tensor_value_info(port, TensorProto.INT8, (1, 16)) for port in ("x", "output")
+    ]
+    graph = helper.make_graph(nodes, "fine", ports[:1], ports[1:], initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    model.ir_version = 10
+    path = tmp_path / "fine.onnx"
+    path.write_bytes(model.SerializeToString())
+    array = np.arange(-120, 120, 15, dtype=np.int8).reshape(1, 16)
+    (expected,) = onnxruntime.InferenceSession(path).run(None, {"x": array})
+    compiled = compile_model(path, "host")
+    for on in ("reference", "host"):
+        np.testing.assert_array_equal(compiled.run(array, on=on)[0], expected)

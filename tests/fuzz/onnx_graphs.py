@@ -401,12 +401,14 @@ def _dense(d: _Drawing) -> str | None:
 
 def _matmul(d: _Drawing) -> str | None:
     left = d.shape(d.x)
+    if len(left) < 2:
+        return None
     fitting = [
         name
         for name in d.tensors
         if len(d.shape(name)) == len(left) and d.shape(name)[-2] == left[-1]
     ]
-    if not fitting or len(left) < 2:
+    if not fitting:
         return None
     return d.operator("MatMul", [d.x, str(d.rng.choice(fitting))])
 
