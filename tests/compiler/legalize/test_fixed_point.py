@@ -135,8 +135,7 @@ def test_activation_bounds(bound: float, scale: float, zero_point: int) -> None:
     # Nearest to the quotient of the two float32 numbers, inside the type.
     quotient = Fraction(float(np.float32(bound) / np.float32(scale)))
     nearest = zero_point + half_away(quotient)
-    assert low == max(nearest, -128)
-    assert high == min(nearest, 127)
+    assert low == high == min(max(nearest, -128), 127)
 
 
 def test_softmax_table_is_the_exponential() -> None:
