@@ -47,6 +47,7 @@ def fuse_tables(graph: Graph) -> Graph:
     kept = {state.tensor for state in graph.states}
     reads = Counter(name for node in graph.nodes for name in (*node.inputs, *node.states))
     reads.update((*graph.outputs, *kept))
+    shown = _shown(graph)
     nodes: list[Node | None] = []
     writers: dict[str, int] = {}
     for node in graph.nodes:
@@ -61,7 +62,7 @@ def fuse_tables(graph: Graph) -> Graph:
                 nodes[place] = None
                 node, table = joined, _table_of(joined)
             if table is not None:
-                named = not kept and node.output not in graph.outputs
+                named = not kept and node.output not in shown
                 node = _cheapest(node, table, named)
         writers[node.output] = len(nodes)
         nodes.append(node)
@@ -69,6 +70,16 @@ def fuse_tables(graph: Graph) -> Graph:
     used = {*graph.inputs, *kept, *(node.output for node in left)}
     tensors = {name: tensor for name, tensor in graph.tensors.items() if name in used}
     return replace(graph, nodes=left, tensors=tensors)
+
+
+def _shown(graph: Graph) -> set[str]:
+    """The outputs and what they are reshapes of, whose bytes no other tensor may own: an input's
+    stay where they are, and two outputs have bytes of their own."""
+    shown = set(graph.outputs)
+    for node in reversed(graph.nodes):
+        if isinstance(node.workload, Reshape) and node.output in shown:
+            shown.add(node.inputs[0])
+    return shown
 
 
 def _table_of(node: Node) -> Table | None:

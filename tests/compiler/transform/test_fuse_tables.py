@@ -104,6 +104,8 @@ def test_what_changes_nothing_is_a_name_but_not_of_an_output() -> None:
     after = check(graph((nothing, "x", "a"), (ADD, "a x2", "y")))
     assert kinds(after) == [Reshape, Add]
     assert Reshape not in kinds(check(graph((nothing, "x", "y"))))
+    reshape = Reshape((SIZE,), (SIZE,))
+    assert kinds(check(graph((nothing, "x", "a"), (reshape, "a", "y"))))[0] is not Reshape
 
 
 def test_what_is_read_from_a_state_is_read_when_it_was() -> None:
