@@ -463,6 +463,10 @@ def _pool(d: _Drawing) -> str | None:
         attributes["pads"] = [int(d.rng.integers(0, size)) for size in kernel * 2]
     elif d.maybe(0.4) and not average:
         attributes["ceil_mode"] = 1
+    if any(stride > size for stride, size in zip(attributes["strides"], kernel, strict=True)):
+        # Rounded up or padded, the last windows may hold only padding: ONNX Runtime drops some of
+        # them, or divides by their size of zero.
+        attributes = {"kernel_shape": kernel, "strides": kernel}
     return d.operator("AveragePool" if average else "MaxPool", [d.x], same=True, **attributes)
 
 
